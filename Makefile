@@ -1,0 +1,84 @@
+# Everything is done through these targets: by people, by CI and by .ci/run.
+# `make help` lists them.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+JOBS    ?= 2
+SCALE   ?= quick
+CHAPTER ?=
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+HTML  := _build/html
+DIST  := _build/dist
+CHAPTERS = $(sort $(wildcard book/*.ipynb))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help book execute test lint unit notebooks bench colab dist release lock clean distclean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: CHAPTER=phase-transition  SCALE=quick|paper  PYTHON=python3.11  JOBS=2"
+
+# the environment: made when missing, brought up to date when the lock or the packaging changes
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+book: $(STAMP)  ## render the stored notebooks to _build/html
+	$(BIN)/jupyter-book build . --all -q -W --keep-going
+	@echo "The book: $(CURDIR)/$(HTML)/index.html"
+
+execute: $(STAMP)  ## run the chapters here and store their outputs (CHAPTER=x for one, SCALE=quick|paper)
+	$(BIN)/python -m tools.execute --scale $(SCALE) $(CHAPTER)
+
+test: lint book unit notebooks  ## lint, book build, unit and static tests, every chapter run again and compared
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+
+# one thread per process where several run: two threads on busy cores are several times slower
+unit: export OMP_NUM_THREADS := 1
+unit: export HIERLIB_SCALE := quick
+unit: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) tests
+
+notebooks: export OMP_NUM_THREADS := 1
+notebooks: export HIERLIB_SCALE := quick
+notebooks: export CUDA_VISIBLE_DEVICES :=
+notebooks: $(STAMP)
+	$(if $(CHAPTERS),$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
+	  --nbval-sanitize-with tests/book/nbval.cfg --nbval-cell-timeout 600 $(CHAPTERS),@echo "no stored notebook")
+
+bench: export OMP_NUM_THREADS := 1
+bench: $(STAMP)  ## speed against peers and bounds, a ratio per row
+	@set -e; for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f; done
+
+# for a machine that brings its own packages, as Colab does: nothing of it is replaced, .venv is not used
+colab:  ## run the stored notebooks with PYTHON's own packages, changing nothing of them
+	$(PYTHON) -m pip install --quiet --no-deps .
+	$(PYTHON) -m tools.execute --check $(CHAPTER)
+
+dist: book  ## wheel, source, rendered book and their checksums, in _build/dist
+	rm -rf $(DIST) && mkdir -p $(DIST)
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) .
+	git archive --format=tar.gz --prefix=hierlib/ -o $(DIST)/hierlib-source.tar.gz HEAD
+	tar -C _build -czf $(DIST)/hierlib-book.tar.gz html
+	cd $(DIST) && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
+release: dist  ## publish the files of `dist` under the tag TAG
+	gh release create "$(TAG)" $(DIST)/* --verify-tag --generate-notes
+
+lock: $(STAMP)  ## write requirements.lock anew from the packages in .venv
+	$(BIN)/python -m tools.lock
+
+clean:  ## remove what was built; keeps .venv (`make distclean` removes it too)
+	rm -rf _build build .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	find hierlib tests tools book benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

@@ -1,0 +1,219 @@
+"""Directives that state what was measured, generated from the stored results while the book is built.
+
+``{claims-table} [chapter]``
+    Every claim: statement, source, the paper's value, measured at quick and at paper scale, verdict.
+    With a chapter, its table; without, a section for each chapter, below a line that counts.
+``{reproducibility-table}``
+    What each stored run used and cost: device, threads, time, versions; where the paper-scale runs come from.
+``{chapter-facts} [chapter]``
+    A card for a chapter's head: time, claims, paper scale, a link to Colab.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import stored
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+NO_GPU = "no GPU run yet"
+
+
+def table(head: list[str], rows: list[list], widths: list[int], classes: list[str]) -> nodes.table:
+    """Return a table; a cell is a text or a list of nodes."""
+
+    def row(cells):
+        out = nodes.row()
+        for cell in cells:
+            content = nodes.paragraph("", cell) if isinstance(cell, str) else nodes.paragraph("", "", *cell)
+            out += nodes.entry("", content)
+        return out
+
+    group = nodes.tgroup(cols=len(head))
+    group += [nodes.colspec(colwidth=w) for w in widths]
+    group += nodes.thead("", row(head))
+    group += nodes.tbody("", *[row(r) for r in rows])
+    return nodes.table("", group, classes=["ledger", *classes])
+
+
+def soft(text: str) -> nodes.inline:
+    """Return text in the quiet colour."""
+    return nodes.inline("", text, classes=["ledger-soft"])
+
+
+def count(chapters: list[stored.Chapter]) -> str:
+    """Return the line that counts claims and those that hold."""
+    total, holding = sum(len(c.claims) for c in chapters), sum(c.holding for c in chapters)
+    places = f"{len(chapters)} chapter{'s' * (len(chapters) != 1)}"
+    rest = "all hold" if holding == total else f"{holding} hold, {total - holding} fail"
+    return f"{total} claims in {places}; {rest}." if total else "No claim is stored yet."
+
+
+class Ledger(SphinxDirective):
+    """What the three directives share."""
+
+    optional_arguments = 1
+    has_content = False
+
+    @property
+    def root(self) -> Path:
+        return Path(self.env.srcdir)
+
+    def chapter(self, name: str) -> stored.Chapter:
+        """Read a chapter and rebuild this page whenever its results change."""
+        for path in (stored.notebook_path(self.root, name), stored.paper_path(self.root, name)):
+            self.env.note_dependency(str(path))  # one that is missing makes the page stale, as it should
+        return stored.load(self.root, name)
+
+    def chapters(self) -> list[stored.Chapter]:
+        """Read all chapters, those that are not run yet left out."""
+        self.env.note_dependency(str(self.root / "_toc.yml"))
+        return [c for c in map(self.chapter, stored.names(self.root)) if c.claims or c.run]
+
+    def link(self, chapter: str, text: str, anchor: str = "", classes: tuple[str, ...] = ()) -> nodes.Node:
+        """Return a link to a chapter's page; plain text where the book has no such page."""
+        target = f"book/{chapter}"
+        if target not in self.env.found_docs or self.env.app.builder.format != "html":
+            return nodes.inline("", text, classes=list(classes))
+        uri = self.env.app.builder.get_relative_uri(self.env.docname, target)
+        uri += f"#{anchor}" if anchor else ""
+        return nodes.reference("", text, internal=True, refuri=uri, classes=list(classes))
+
+
+class ClaimsTable(Ledger):
+    """``{claims-table}``."""
+
+    def measured(self, chapter: stored.Chapter, claim: dict) -> list[nodes.Node]:
+        if not chapter.paper_run:
+            return [soft(NO_GPU)]
+        there = chapter.paper_claims.get(claim["name"])
+        return [nodes.Text(stored.number(there["measured"]))] if there else [soft("not measured")]
+
+    def claims(self, chapter: stored.Chapter) -> nodes.Node:
+        rows = []
+        for c in chapter.claims:
+            word, mark = ("holds", "✓") if c["holds"] else ("fails", "✗")
+            # plain text, as on the chapter's page: an asterisk is an asterisk (ε*)
+            about = [nodes.Text(c.get("about") or c["name"])]
+            source = [nodes.inline("", c["source"], classes=["ledger-source"])] if c.get("source") else []
+            rows.append(
+                [
+                    [*about, *source],
+                    c["statement"],
+                    c["paper"] if c.get("paper") else [soft("–")],
+                    stored.number(c["measured"]),
+                    self.measured(chapter, c),
+                    [self.link(chapter.name, f"{mark} {word}", f"claim-{c['name']}", ("verdict", f"verdict-{word}"))],
+                ]
+            )
+        head = ["Claim and source", "Stated", "The paper", "Measured, quick", "Measured, paper scale", "Verdict"]
+        return table(head, rows, [38, 14, 14, 12, 12, 10], ["ledger-claims"])
+
+    def run(self) -> list[nodes.Node]:
+        if self.arguments:
+            chapter = self.chapter(self.arguments[0])
+            return [self.claims(chapter)] if chapter.claims else [nodes.paragraph("", "No claim is stored yet.")]
+        chapters = self.chapters()
+        out: list[nodes.Node] = [nodes.paragraph("", count(chapters), classes=["ledger-count"])]
+        for chapter in chapters:
+            section = nodes.section(ids=[f"claims-{chapter.name}"], names=[f"claims-{chapter.name}"])
+            title, messages = self.state.inline_text(chapter.title, self.lineno)
+            section += [nodes.title("", "", *title), *messages]
+            line = nodes.paragraph("", f"{chapter.holding} of {len(chapter.claims)} hold · ")
+            line += self.link(chapter.name, "read the chapter")
+            section += [line, self.claims(chapter)]
+            out.append(section)
+        return out
+
+
+class ReproducibilityTable(Ledger):
+    """``{reproducibility-table}``."""
+
+    def run(self) -> list[nodes.Node]:
+        chapters = self.chapters()
+        if not chapters:
+            return [nodes.paragraph("", "No chapter is stored yet.")]
+        packages = list(dict.fromkeys(p for c in chapters for p in c.run.get("versions", {})))
+        costs = [
+            [
+                [self.link(c.name, c.title)],
+                str(c.run.get("device", "–")),
+                str(c.run.get("threads", "–")),
+                stored.duration(c.run["seconds"]) if "seconds" in c.run else "–",
+                stored.duration(c.run["cpu_seconds"]) if "cpu_seconds" in c.run else "–",
+                f"{c.holding} of {len(c.claims)}",
+            ]
+            for c in chapters
+        ]
+        versions = [
+            [[self.link(c.name, c.title)], *(c.run.get("versions", {}).get(p, "–") for p in packages)]
+            for c in chapters
+        ]
+        paper = [self.paper(c) for c in chapters]
+        head = ["Chapter", "Device", "Threads", "Wall time", "CPU time", "Claims that hold"]
+        head_paper = ["Chapter", "Device", "Wall time", "Commit", "Date", "Versions"]
+        return [
+            self.part("The stored runs (quick scale)", table(head, costs, [24, 34, 8, 12, 12, 10], [])),
+            self.part("Versions", table(["Chapter", *packages], versions, [24] + [12] * len(packages), [])),
+            self.part("Runs at paper scale", table(head_paper, paper, [24, 20, 10, 12, 12, 22], [])),
+        ]
+
+    def paper(self, chapter: stored.Chapter) -> list:
+        run, title = chapter.paper_run, [self.link(chapter.name, chapter.title)]
+        if not run:
+            return [title, [soft(NO_GPU)], "–", "–", "–", "–"]
+        commit, _, dirty = str(run.get("commit", "–")).partition("-")
+        versions = ", ".join(f"{k} {v}" for k, v in run.get("versions", {}).items())
+        return [
+            title,
+            str(run.get("device", "–")),
+            stored.duration(run["seconds"]) if "seconds" in run else "–",
+            [nodes.literal("", commit[:10]), nodes.Text(" with changes" if dirty else "")],
+            str(run.get("date", "–")),
+            versions or "–",
+        ]
+
+    def part(self, title: str, content: nodes.Node) -> nodes.section:
+        key = nodes.make_id(title)
+        return nodes.section("", nodes.title("", title), content, ids=[key], names=[key])
+
+
+class ChapterFacts(Ledger):
+    """``{chapter-facts}``."""
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0] if self.arguments else Path(self.env.docname).name
+        chapter, run = self.chapter(name), self.chapter(name).run
+        facts = []
+        if "seconds" in run:
+            threads = run.get("threads", 1)
+            threads = f"{threads} CPU thread{'s' * (threads != 1)}"
+            facts.append(("Runs in", f"{stored.duration(run['seconds'])} on {threads}"))
+        if chapter.claims:
+            total = len(chapter.claims)
+            held = f"all {total} hold" if chapter.holding == total else f"{chapter.holding} of {total} hold"
+            facts.append(("Claims", held))
+        paper = chapter.paper_run
+        time = f" in {stored.duration(paper['seconds'])}" if "seconds" in paper else ""
+        facts.append(("Paper scale", f"run on {paper.get('device', 'a GPU')}{time}" if paper else NO_GPU))
+
+        card = nodes.container(classes=["chapter-facts"])
+        for label, text in facts:
+            line = nodes.paragraph(classes=["fact"])
+            line += [nodes.inline("", label, classes=["fact-label"]), nodes.Text(" " + text)]
+            card += line
+        badge = nodes.paragraph(classes=["fact"])
+        address = stored.colab(self.root, name)
+        badge += nodes.reference("", "Open in Colab", refuri=address, classes=["colab-badge"])
+        card += badge
+        return [card]
+
+
+def setup(app: Sphinx) -> dict:
+    """Register the directives."""
+    app.add_directive("claims-table", ClaimsTable)
+    app.add_directive("reproducibility-table", ReproducibilityTable)
+    app.add_directive("chapter-facts", ChapterFacts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

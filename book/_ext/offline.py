@@ -1,0 +1,84 @@
+"""The built book needs no network, and raises no script error.
+
+MathJax
+    ``tex-svg.js`` (one file, glyphs inside) out of the package sphinx-mathjax-offline is served with the pages.
+plotly.js
+    Out of the installed plotly, loaded only by pages that hold a plotly figure.
+thebe
+    Its scripts and their settings are dropped from every page: they fetch from the network and fail without it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+VENDOR = "vendor"
+PLOTLY_MARK = "plotly-graph-div"
+THEBE_MARKS = ("sphinx-thebe", "THEBE_JS_URL", "thebe_selector")
+THEBE_CONFIG = re.compile(
+    r'<script type="text/x-thebe-config">.*?</script>\s*(?:<script>\s*kernelName[^<]*</script>)?', re.DOTALL
+)
+
+
+def mathjax() -> Path:
+    """Return the installed ``tex-svg.js``."""
+    try:
+        files = importlib.metadata.files("sphinx-mathjax-offline") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == "tex-svg.js":
+            return Path(file.locate())
+    raise ExtensionError("sphinx-mathjax-offline with its tex-svg.js is needed to build the book")
+
+
+def plotly() -> Path:
+    """Return the installed ``plotly.min.js``."""
+    spec = importlib.util.find_spec("plotly")
+    path = Path(spec.origin).parent / "package_data" / "plotly.min.js" if spec and spec.origin else None
+    if path is None or not path.exists():
+        raise ExtensionError("plotly with its plotly.min.js is needed to build the book")
+    return path
+
+
+def _use_local_mathjax(app: Sphinx, config) -> None:
+    config.mathjax_path = f"{VENDOR}/{mathjax().name}"
+
+
+def _copy_vendored(app: Sphinx) -> None:
+    if app.builder.format != "html":
+        return
+    folder = Path(app.outdir) / "_static" / VENDOR
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in (mathjax(), plotly()):
+        shutil.copyfile(source, folder / source.name)
+
+
+def _is_thebe(file) -> bool:
+    text = f"{file} {getattr(file, 'filename', '')} {getattr(file, 'attributes', {}).get('body', '')}"
+    return any(mark in text for mark in THEBE_MARKS)
+
+
+def _set_files(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    body = context.get("body") or ""
+    context["body"] = THEBE_CONFIG.sub("", body)
+    if PLOTLY_MARK in body:
+        app.add_js_file(f"{VENDOR}/plotly.min.js", priority=100)
+        app.add_js_file("plotly-theme.js", priority=900)
+    for kind in ("script_files", "css_files"):
+        context[kind][:] = [file for file in context.get(kind, []) if not _is_thebe(file)]
+
+
+def setup(app: Sphinx) -> dict:
+    """Connect the steps above."""
+    app.connect("config-inited", _use_local_mathjax, priority=900)
+    app.connect("builder-inited", _copy_vendored)
+    app.connect("html-page-context", _set_files, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

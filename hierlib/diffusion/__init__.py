@@ -1,0 +1,5 @@
+"""Diffusion models: noise schedules."""
+
+from hierlib.diffusion import schedule
+
+__all__ = ["schedule"]

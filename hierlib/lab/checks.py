@@ -1,0 +1,66 @@
+"""Checks of input: one kind of message, naming the parameter, its value and what is allowed."""
+
+import math
+import operator
+from typing import Any
+
+__all__ = ["integer", "one_of", "real", "require"]
+
+
+def require(ok: bool, name: str, value: Any, allowed: str) -> None:
+    """Raise ``ValueError("name = value: must be allowed")`` unless `ok`."""
+    if not ok:
+        raise ValueError(f"{name} = {value!r}: must be {allowed}")
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return `value` as an ``int`` in [`low`, `high`]; booleans and fractions are refused.
+
+    Raises
+    ------
+    ValueError
+        When `value` is not an integer or lies outside the range.
+
+    Examples
+    --------
+    >>> integer("m", 3, low=1)
+    3
+    """
+    allowed = f"an integer of at least {low}" if high is None else f"an integer in [{low}, {high}]"
+    require(not isinstance(value, bool), name, value, allowed)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} = {value!r}: must be {allowed}") from None
+    require(number >= low and (high is None or number <= high), name, value, allowed)
+    return number
+
+
+def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return `value` as a finite ``float`` in [`low`, `high`]; booleans and strings are refused.
+
+    Raises
+    ------
+    ValueError
+        When `value` is not a finite number or lies outside the range.
+    """
+    allowed = f"a finite number in [{low:g}, {high:g}]"
+    require(not isinstance(value, bool | str), name, value, allowed)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} = {value!r}: must be {allowed}") from None
+    require(math.isfinite(number) and low <= number <= high, name, value, allowed)
+    return number
+
+
+def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """Return `value` when it is among `choices`.
+
+    Raises
+    ------
+    ValueError
+        When it is not.
+    """
+    require(value in choices, name, value, "one of " + ", ".join(map(repr, choices)))
+    return value

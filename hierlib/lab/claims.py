@@ -1,0 +1,146 @@
+"""Stated numbers that check themselves.
+
+A claim is one string that is text, test and display at once::
+
+    claim("phase-transition.eps-star", eps_star, "0.7312 ± 0.0001", about="Threshold of the ε-process",
+          source="Sclocchi et al. 2024")
+
+The statement is parsed (the test), shown with its verdict (the display) and glued, so that the prose can quote
+it with myst-nb's glue role (the text): the three cannot drift apart. A measured value outside its interval
+raises :class:`ClaimError`, so a plain run of the notebook fails as well as a checked one.
+
+The plain-text form of the output (name, statement, verdict) is the same on every machine; the measured value
+is in its HTML form and in its metadata, from which the claims page is made.
+"""
+
+import html
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Claim", "ClaimError", "claim", "parse"]
+
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_PLAIN = str.maketrans({"−": "-", "≤": "<", "≥": ">"})
+_GLUE = "application/papermill.record/text/plain"   # what myst-nb looks for
+
+
+class ClaimError(AssertionError):
+    """A measured value is outside its stated interval."""
+
+
+def parse(statement: str) -> tuple[float, float]:
+    """Return the closed interval (low, high) that a statement allows.
+
+    Understood: ``a ± b``, ``a ± p%``, ``[a, b]``, ``< a``, ``≤ a``, ``> a``, ``≥ a``.
+    Intervals are closed: a measured number that equals a bound is never a matter of its last bit.
+
+    Raises
+    ------
+    ValueError
+        When the statement is none of these, or allows nothing (b < a, negative or zero width).
+
+    Examples
+    --------
+    >>> parse("[0.7, 0.9]")
+    (0.7, 0.9)
+    >>> parse("> 0.9")
+    (0.9, inf)
+    """
+    text = statement.strip().translate(_PLAIN)
+    low = high = math.nan
+    if found := re.fullmatch(rf"({_NUMBER})\s*±\s*({_NUMBER})\s*(%?)", text):
+        centre, width = float(found[1]), float(found[2])
+        width = abs(centre) * width / 100 if found[3] else width
+        low, high = centre - width, centre + width
+    elif found := re.fullmatch(rf"\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]", text):
+        low, high = float(found[1]), float(found[2])
+    elif found := re.fullmatch(rf"([<>])\s*=?\s*({_NUMBER})", text):
+        bound = float(found[2])
+        low, high = (-math.inf, bound) if found[1] == "<" else (bound, math.inf)
+    if not low < high:
+        raise ValueError(f"statement = {statement!r}: must be 'a ± b' (b > 0), 'a ± p%', '[a, b]' (a < b), "
+                         "'< a', '≤ a', '> a' or '≥ a'")
+    return low, high
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement and what this run measured; :func:`claim` makes and checks it."""
+
+    name: str
+    statement: str
+    measured: float
+    about: str = ""
+    source: str = ""
+    paper: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the measured value lies in the stated interval (a NaN does not)."""
+        low, high = parse(self.statement)
+        return low <= self.measured <= high
+
+    def __repr__(self) -> str:
+        return f"[claim {self.name}] {self.statement}: {'holds' if self.holds else 'FAILS'}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        kind, mark = ("holds", "✓") if self.holds else ("fails", "✗")
+        source = f'<span class="claim-source">{html.escape(self.source)}</span>' if self.source else ""
+        page = (
+            f'<div class="claim claim-{kind}" id="claim-{html.escape(self.name)}">'
+            f'<span class="claim-mark">{mark}</span> '
+            f'<b>{html.escape(self.about or self.name)}:</b> '
+            f'stated <span class="stated">{html.escape(self.statement)}</span>, '
+            f'measured <span class="measured">{self.measured:.4g}</span> {source}</div>'
+        )
+        record = asdict(self) | {"measured": float(f"{self.measured:.6g}"), "holds": self.holds}
+        return {"text/plain": repr(self), "text/html": page}, {"claim": record}
+
+
+def claim(
+    name: str, measured: float, statement: str, *, about: str = "", source: str = "", paper: str = ""
+) -> Claim:
+    """State a number, check it against this run, show the verdict and glue the statement into the prose.
+
+    Parameters
+    ----------
+    name
+        ``"chapter.key"``, unique in the book.
+    measured
+        What this run found: a number or a tensor with one element.
+    statement
+        The interval as the reader sees it, see :func:`parse`.
+    about, source, paper
+        What is stated, in one line; where it comes from (paper, equation or figure, or ``"this book"``); and
+        the paper's own value where it gives one.
+
+    Returns
+    -------
+    Claim
+        With ``measured``, ``statement`` and ``holds``.
+
+    Raises
+    ------
+    ClaimError
+        When the measured value is outside the stated interval, or is not a number.
+    ValueError
+        When the statement cannot be read.
+    """
+    made = Claim(name, statement, float(measured), about, source, paper)
+    parse(statement)
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+
+        inside = get_ipython() is not None
+    except ImportError:
+        inside = False
+    if inside:
+        display(made)
+        glue = {"scrapbook": {"name": name, "mime_prefix": _GLUE.removesuffix("text/plain")}}
+        display({_GLUE: statement}, raw=True, metadata=glue)
+    if not made.holds:
+        raise ClaimError(f"{made!r}; measured {made.measured:.6g}")
+    return made

@@ -1,0 +1,57 @@
+"""Where and how large an experiment runs."""
+
+import os
+from typing import TypeVar
+
+import torch
+
+from hierlib.lab import checks
+
+__all__ = ["by_scale", "device", "scale"]
+
+T = TypeVar("T")
+
+
+def device() -> torch.device:
+    """Return the device of the experiments: the GPU where CUDA is present, else the CPU.
+
+    The environment variable ``HIERLIB_DEVICE`` (say ``cpu`` or ``cuda:1``) overrides the choice.
+
+    Raises
+    ------
+    ValueError
+        When ``HIERLIB_DEVICE`` is not a device, or names a GPU and there is none.
+    """
+    wanted = os.environ.get("HIERLIB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(wanted)
+    except RuntimeError as error:
+        raise ValueError(f"HIERLIB_DEVICE = {wanted!r}: must be a torch device, such as 'cpu' or 'cuda:0'") from error
+    checks.require(found.type != "cuda" or torch.cuda.is_available(), "HIERLIB_DEVICE", wanted,
+                   "'cpu', as torch finds no CUDA device here")
+    return found
+
+
+def scale() -> str:
+    """Return ``"quick"`` or ``"paper"``: the size of the experiments.
+
+    The environment variable ``HIERLIB_SCALE`` decides; unset, it is ``"paper"`` where CUDA is present.
+    The code path and the claims are the same at both scales, only sizes, grids and seeds differ.
+
+    Raises
+    ------
+    ValueError
+        When ``HIERLIB_SCALE`` is neither.
+    """
+    wanted = os.environ.get("HIERLIB_SCALE") or ("paper" if device().type == "cuda" else "quick")
+    return checks.one_of("HIERLIB_SCALE", wanted, ("quick", "paper"))
+
+
+def by_scale(*, quick: T, paper: T) -> T:
+    """Return the value that belongs to the present :func:`scale`.
+
+    Examples
+    --------
+    >>> n_trees = by_scale(quick=64, paper=4096)
+    """
+    return quick if scale() == "quick" else paper

@@ -1,0 +1,179 @@
+"""Exact inference on the Random Hierarchy Model: sum-product on the tree, the exact denoiser of this data.
+
+A leaf likelihood ν_i(a) ∝ P(observation i | token i = a) is all that a noise channel enters with
+(:mod:`hierlib.rhm.channels`). One sweep up and one down the tree (:mod:`hierlib.rhm.messages`) give every
+posterior marginal, p(b) ∝ ν↑(b) ν↓(b). Source: Sclocchi, Favero, Wyart 2024.
+
+Rows of the batch go through in blocks small enough to stay in cache; a block that underflows float32 is done
+again in float64.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from hierlib.lab import checks, generator
+from hierlib.lab.seeds import Seed
+from hierlib.lab.types import Float, Int, Tensor
+from hierlib.rhm.grammar import Grammar
+from hierlib.rhm.messages import Block, Underflow, to_rows
+
+__all__ = ["cavity", "log_evidence", "marginals", "sample_posterior"]
+
+_CACHE = {"cpu": 2**21, "cuda": 2**28}    # bytes of one gathered temporary per block
+
+
+def _check(g: Grammar, likelihood: Tensor) -> None:
+    checks.require(isinstance(likelihood, Tensor), "likelihood", type(likelihood).__name__, "a torch tensor")
+    checks.require(likelihood.ndim == 3 and likelihood.shape[1:] == (g.d, g.v), "likelihood",
+                   tuple(likelihood.shape), f"of shape (n, {g.d}, {g.v}) for {g}")
+    checks.require(likelihood.dtype in (torch.float32, torch.float64), "likelihood", likelihood.dtype,
+                   "float32 or float64")
+    total = likelihood.sum(-1)
+    for wrong, what in (
+        (~torch.isfinite(likelihood).all(-1), "a NaN or an infinity"),
+        ((likelihood < 0).any(-1), "a negative number"),
+        (total <= 0, "zeros only, which rules out every symbol"),
+    ):
+        if wrong.any():
+            row, leaf = wrong.nonzero()[0].tolist()
+            raise ValueError(f"likelihood[{row}, {leaf}] holds {what}: must be non-negative, finite and not all zero")
+
+
+def _blocks(g: Grammar, likelihood: Tensor, block: int | None) -> Iterator[tuple[slice, Tensor]]:
+    if block is None:
+        parents = g.v * g.m * (g.d // g.s) * likelihood.element_size()
+        block = max(1, _CACHE.get(likelihood.device.type, 2**28) // parents)
+    block = checks.integer("block", block, low=1)
+    for start in range(0, len(likelihood), block):
+        yield slice(start, start + block), likelihood[start:start + block]
+
+
+@torch.no_grad()
+def _run(g: Grammar, likelihood: Tensor, block: int | None, work: Callable[[slice, Block], None]) -> None:
+    """Call ``work(rows, climbed block)`` block by block, in float64 where float32 underflows."""
+    for rows, part in _blocks(g, likelihood, block):
+        try:
+            try:
+                work(rows, Block(g, part).climb())
+            except Underflow:
+                if part.dtype == torch.float64:
+                    raise
+                work(rows, Block(g, part.double()).climb())
+        except Underflow as error:
+            row = rows.start + int(error.rows[0])
+            raise ValueError(f"likelihood[{row}] is contradictory: it rules out every string of {g} (or allows "
+                             "them with a probability below the range of float64)") from None
+
+
+def _sweep(g: Grammar, likelihood: Tensor, block: int | None, *, leave_out: bool) -> list[Tensor]:
+    _check(g, likelihood)
+    out = [likelihood.new_empty(len(likelihood), g.s ** (g.L - level), g.v) for level in range(g.L + 1)]
+
+    def work(rows: slice, part: Block) -> None:
+        for level, belief in part.descend(leave_out=leave_out):
+            out[level][rows] = to_rows(belief, g.s, part.b).to(likelihood.dtype)
+
+    _run(g, likelihood, block, work)
+    return out
+
+
+def marginals(
+    g: Grammar, likelihood: Float[Tensor, "n d v"], *, block: int | None = None
+) -> list[Float[Tensor, "n _ v"]]:
+    """Return the exact posterior of every node of the tree.
+
+    Explained in the chapter *Phase transition*; source: Sclocchi, Favero, Wyart 2024.
+
+    Parameters
+    ----------
+    g
+        The grammar.
+    likelihood
+        float ``(n, d, v)``, ``likelihood[k, i, a]`` ∝ P(what is observed of leaf i | it is a): non-negative, on
+        any scale.
+    block
+        Rows at a time; by default as many as keep the working set in cache. It changes speed, not results.
+
+    Returns
+    -------
+    list of L + 1 float tensors
+        ``(n, s**(L-l), v)`` for level l = 0 (leaves) … L (root), on the device and in the dtype of `likelihood`.
+
+    Raises
+    ------
+    ValueError
+        For another shape or dtype; and, naming the row, for NaN, infinite or negative entries, a leaf with zeros
+        only, or evidence that contradicts every string.
+    """
+    return _sweep(g, likelihood, block, leave_out=False)
+
+
+def cavity(
+    g: Grammar, likelihood: Float[Tensor, "n d v"], *, block: int | None = None
+) -> list[Float[Tensor, "n _ v"]]:
+    """Return the leave-one-out posterior of every node: given all leaves but those below the node itself.
+
+    These are the downward messages. At the leaves they are what a discrete diffusion model's network has to
+    predict for its reverse step to be the exact one. Parameters, shapes and errors as :func:`marginals`.
+    Explained in the chapter *Phase transition*; source: Sclocchi, Favero, Wyart 2024.
+    """
+    return _sweep(g, likelihood, block, leave_out=True)
+
+
+def sample_posterior(
+    g: Grammar, likelihood: Float[Tensor, "n d v"], *, seed: Seed = 0, block: int | None = None
+) -> list[Int[Tensor, "n _"]]:
+    """Draw one exact posterior sample of the whole tree per row: root first, then rule after rule.
+
+    Explained in the chapter *Phase transition*; source: Sclocchi, Favero, Wyart 2024.
+
+    Parameters
+    ----------
+    g, likelihood, block
+        As for :func:`marginals`.
+    seed
+        Integer or CPU ``torch.Generator``. Draws are made row by row in float64, so neither `block` nor a split
+        of the batch into two calls with one generator changes a sample.
+
+    Returns
+    -------
+    list of L + 1 int64 tensors
+        ``(n, s**(L-l))``, as from :meth:`Grammar.sample`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`marginals`, or for a bad seed.
+    """
+    _check(g, likelihood)
+    n = len(likelihood)
+    uniforms = torch.rand((n, 1 + g.n_rules), generator=generator(seed, "sample_posterior"), dtype=torch.float64)
+    uniforms = uniforms.to(likelihood.device)
+    out = [torch.empty(n, g.s ** (g.L - level), dtype=torch.int64, device=likelihood.device)
+           for level in range(g.L + 1)]
+
+    def work(rows: slice, part: Block) -> None:
+        for level, symbols in part.draw(uniforms[rows]):
+            out[level][rows] = to_rows(symbols, g.s, part.b)
+
+    _run(g, likelihood, block, work)
+    return out
+
+
+def log_evidence(
+    g: Grammar, likelihood: Float[Tensor, "n d v"], *, block: int | None = None
+) -> Float[Tensor, " n"]:
+    """Return log Σ_x P(x) Π_i likelihood_i(x_i), the logarithm of the evidence of every row.
+
+    P is uniform over the strings of the grammar. float64 ``(n,)`` whatever the dtype of `likelihood`, as it
+    grows with d. Parameters and errors as :func:`marginals`. Explained in the chapter *Phase transition*.
+    """
+    _check(g, likelihood)
+    out = torch.empty(len(likelihood), dtype=torch.float64, device=likelihood.device)
+
+    def work(rows: slice, part: Block) -> None:
+        out[rows] = part.log_z
+
+    _run(g, likelihood, block, work)
+    return out

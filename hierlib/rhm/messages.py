@@ -1,0 +1,162 @@
+"""Messages of the sum-product algorithm on the tree of a grammar: their layout, one sweep up, one down.
+
+    up    ν↑_l(a) ∝ Σ_{rules r of a} Π_j ν↑_{l−1, j}(r_j)
+    down  ν↓_{l−1, i}(b) ∝ Σ_a ν↓_l(a) Σ_{rules r of a, r_i = b} Π_{j≠i} ν↑_{l−1, j}(r_j)
+
+Source: Sclocchi, Favero, Wyart 2024. Probabilities are scaled, not logarithms (half the
+time, the same digits).
+
+Layout: a message of one level is a matrix (symbol, column), a column being a node of a row of the batch. Nodes
+are ordered with their position below the parent as the slowest index, so the j-th children of all nodes stand
+together: row a·s + j of the same memory, seen as (v·s, columns / s), holds symbol a of the j-th children. Rules
+gather whole rows, and their sum over synonyms needs no scatter.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+
+from hierlib.lab.types import Float, Int, Tensor
+from hierlib.rhm.grammar import Grammar
+
+__all__ = ["Block", "Underflow", "combine", "to_columns", "to_rows"]
+
+
+class Underflow(ArithmeticError):
+    """Rows whose messages vanish or are no numbers in the present dtype."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+
+@lru_cache(maxsize=8)
+def _tables(g: Grammar, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rows to gather for the j-th children ``(L, s, v·m)``, and one-hot scatter matrices ``(L, s, v, v·m)``."""
+    symbols = g.rules.to(device).flatten(1, 2).transpose(1, 2)
+    rows = symbols * g.s + torch.arange(g.s, device=device).view(1, -1, 1)
+    scatter = torch.nn.functional.one_hot(symbols, g.v).transpose(-1, -2).to(dtype).contiguous()
+    return rows.contiguous(), scatter
+
+
+def to_columns(rows: Tensor, s: int) -> Tensor:
+    """``(b, nodes, …)`` in natural order -> ``(…, nodes · b)`` in the order of the messages."""
+    b, nodes, *rest = rows.shape
+    depth = _depth(nodes, s)
+    split = rows.reshape(b, *[s] * depth, *rest)
+    return split.permute(*range(split.ndim - 1, -1, -1)).reshape(*reversed(rest), nodes * b)
+
+
+def to_rows(columns: Tensor, s: int, b: int) -> Tensor:
+    """Inverse of :func:`to_columns`."""
+    *rest, size = columns.shape
+    split = columns.reshape(*rest, *[s] * _depth(size // b, s), b)
+    return split.permute(*range(split.ndim - 1, -1, -1)).reshape(b, size // b, *reversed(rest))
+
+
+def _depth(nodes: int, s: int) -> int:
+    depth = 0
+    while s**depth < nodes:
+        depth += 1
+    return depth
+
+
+def combine(children: Float[Tensor, "vs columns"], rows: Int[Tensor, "s vm"], v: int) -> Float[Tensor, "v columns"]:
+    """Return Σ_{rules r of a} Π_j ν↑_j(r_j) for every symbol a and column: one upward step, not normalised.
+
+    Parameters
+    ----------
+    children
+        Messages of the children, symbol a of the j-th child in row a·s + j.
+    rows
+        ``rules.flatten(0, 1).T * s + j``: which rows each rule gathers.
+    v
+        Number of symbols.
+    """
+    weight = children.index_select(0, rows[0])
+    for j in range(1, len(rows)):
+        weight *= children.index_select(0, rows[j])
+    return weight.view(v, -1, weight.shape[1]).sum(1)
+
+
+@dataclass
+class Block:
+    """Rows `start` … of the batch: upward messages per level and log evidence, and what follows from them."""
+
+    g: Grammar
+    likelihood: Float[Tensor, "b d v"]
+    up: list[Tensor] = field(default_factory=list)
+    log_z: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.b = len(self.likelihood)
+        self.rows, self.scatter = _tables(self.g, self.likelihood.device, self.likelihood.dtype)
+
+    def _normalise(self, message: Tensor, *, keep_log: bool = False) -> Tensor:
+        total = message.sum(0)
+        # below tiny/eps a sum of subnormal numbers has lost its digits
+        kind = torch.finfo(total.dtype)
+        bad = ~((total > kind.tiny / kind.eps) & (total < torch.inf))
+        if bad.any():
+            raise Underflow(bad.view(-1, self.b).any(0).nonzero().flatten())
+        if keep_log:
+            log_z = total.double().log().view(-1, self.b).sum(0)
+            self.log_z = log_z if self.log_z is None else self.log_z + log_z
+        return message.div_(total)
+
+    def climb(self) -> "Block":
+        g = self.g
+        leaves = to_columns(self.likelihood, g.s).clone(memory_format=torch.contiguous_format)
+        self.up = [self._normalise(leaves, keep_log=True)]
+        for level in range(g.L):
+            children = self.up[-1].view(g.v * g.s, -1)
+            self.up.append(self._normalise(combine(children, self.rows[level], g.v), keep_log=True))
+        self.log_z = self.log_z - g.n_rules * torch.log(torch.tensor(float(g.m)).double())
+        self.log_z -= torch.log(torch.tensor(float(g.v)).double())
+        return self
+
+    def descend(self, *, leave_out: bool) -> Iterator[tuple[int, Tensor]]:
+        """Yield (level, posterior) from the root down; with `leave_out`, the message from above alone."""
+        g = self.g
+        down = torch.full_like(self.up[-1], 1.0 / g.v)
+        for level in range(g.L, -1, -1):
+            yield level, self._normalise(down.clone() if leave_out else down * self.up[level])
+            if level == 0:
+                return
+            rows, scatter = self.rows[level - 1], self.scatter[level - 1]
+            children = self.up[level - 1].view(g.v * g.s, -1)
+            below = children.new_empty(g.v, g.s, children.shape[1])
+            for j in range(g.s):
+                first, *others = (i for i in range(g.s) if i != j)
+                weight = children.index_select(0, rows[first])
+                weight.view(g.v, g.m, -1).mul_(down.unsqueeze(1))
+                for i in others:
+                    weight *= children.index_select(0, rows[i])
+                torch.mm(scatter[j], weight, out=below[:, j])
+            down = self._normalise(below.view(g.v, -1))
+
+    def draw(self, uniforms: Float[Tensor, "b draws"]) -> Iterator[tuple[int, Tensor]]:
+        """Yield (level, symbols in column order) of one posterior sample per row, from the root down."""
+        g = self.g
+        symbols, used = self._pick(self.up[-1], uniforms[:, 0]), 1
+        yield g.L, symbols
+        for level in range(g.L - 1, -1, -1):
+            children = self.up[level].view(g.v * g.s, -1)
+            nodes = children.shape[1] // self.b
+            options = g.rules[level].to(symbols.device)[symbols].permute(2, 1, 0)      # (s, m, columns)
+            weight = children.gather(0, options[0] * g.s)
+            for j in range(1, g.s):
+                weight *= children.gather(0, options[j] * g.s + j)
+            choice = self._pick(weight, uniforms[:, used:used + nodes].T.reshape(-1))
+            used += nodes
+            symbols = options.gather(1, choice.expand(g.s, 1, -1)).reshape(-1)
+            yield level, symbols
+
+    def _pick(self, weight: Float[Tensor, "k columns"], u: Float[Tensor, " columns"]) -> Int[Tensor, " columns"]:
+        """Draw an index below k with probability ∝ `weight` in each column, from uniform numbers `u`."""
+        heap = weight.double().cumsum(0)
+        bad = heap[-1] <= torch.finfo(weight.dtype).tiny / torch.finfo(weight.dtype).eps
+        if bad.any():
+            raise Underflow(bad.view(-1, self.b).any(0).nonzero().flatten())
+        return (heap[:-1] <= u * heap[-1]).sum(0)

@@ -1,0 +1,236 @@
+"""The rendered book: complete without a network, linked to the library, free of script errors in a browser."""
+
+import contextlib
+import functools
+import json
+import re
+import shutil
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from tests.book.conftest import ROOT
+
+# what a page fetches by itself when it is opened
+FETCHED = (("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src"), ("source", "src"))
+FETCHED += (("object", "data"),)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS += ["--disable-sync", "--no-first-run", "--disable-quic"]
+
+
+def pages(html: Path) -> list[Path]:
+    """Return the pages that people read: not the generated indices and listings of source code."""
+    return [html / "search.html", *sorted((html / "book").rglob("*.html"))]
+
+
+def soup(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def chapter_pages(html: Path) -> list[Path]:
+    return [html / "book" / f"{p.stem}.html" for p in sorted((ROOT / "book" / "src").glob("*.md"))]
+
+
+def external(page: BeautifulSoup) -> list[str]:
+    """Return the addresses outside the book that a page fetches."""
+    found = [tag.get(key) for name, key in FETCHED for tag in page.find_all(name)]
+    styles = [tag.string or "" for tag in page.find_all("style")] + [t["style"] for t in page.find_all(style=True)]
+    found += [u for s in styles for u in re.findall(r"url\(\s*[\"']?([^)\"']+)|@import\s+[\"']([^\"']+)", s) for u in u]
+    return [u for u in found if u and re.match(r"(https?:)?//", u)]
+
+
+def test_the_rule_sees_external_addresses():
+    page = '<script src="https://x.org/a.js"></script><img src="//x.org/b.png"><style>@import "http://x.org/c"</style>'
+    assert len(external(BeautifulSoup(page, "html.parser"))) == 3
+    page = '<script src="a.js"></script><a href="https://x.org">x</a><img src="data:image/png;base64,AA">'
+    assert external(BeautifulSoup(page, "html.parser")) == []
+
+
+def test_no_page_fetches_from_elsewhere(html):
+    found = {str(p.relative_to(html)): external(soup(p)) for p in sorted(html.rglob("*.html"))}
+    assert {page: urls for page, urls in found.items() if urls} == {}
+
+
+def test_style_sheets_fetch_nothing_from_elsewhere(html):
+    pattern = re.compile(r"(?:url\(\s*[\"']?|@import\s+[\"'])(?:https?:)?//[^)\"']+")
+    found = [pattern.findall(p.read_text(encoding="utf-8")) for p in html.rglob("*.css")]
+    assert not any(found)
+
+
+def test_what_pages_fetch_is_there(html):
+    missing = set()
+    for path in pages(html):
+        page = soup(path)
+        fetched = [tag.get(key) or "" for name, key in FETCHED for tag in page.find_all(name)]
+        inside = {u.split("?")[0].split("#")[0] for u in fetched if not re.match(r"[a-z]+:|//", u)}
+        missing |= {(path.name, u) for u in inside if not (path.parent / u).resolve().exists()}
+    assert missing == set()
+
+
+def test_mathjax_is_served_with_the_pages(html):
+    for path in chapter_pages(html):
+        (script,) = [s["src"] for s in soup(path).find_all("script", src=re.compile("tex-svg|mathjax", re.IGNORECASE))]
+        assert (path.parent / script.split("?")[0]).resolve().is_file()
+
+
+def test_plotly_is_loaded_where_it_is_needed_only(html):
+    for path in pages(html):
+        page = soup(path)
+        has_figure = page.find(class_="plotly-graph-div") is not None
+        assert has_figure == (page.find("script", src=re.compile("plotly.min.js")) is not None), path
+
+
+def test_nothing_of_thebe_is_left(html):
+    assert not [p for p in pages(html) if re.search("sphinx-thebe|x-thebe|THEBE", p.read_text(encoding="utf-8"))]
+
+
+def test_names_in_code_cells_link_to_the_library(html):
+    for path in chapter_pages(html):
+        links = [a["href"] for a in soup(path).select(".cell_input a.sphinx-codeautolink-a")]
+        functions = {u for u in links if re.search(r"api/\w+\.html#hierlib\.\w+\.\w+\.\w+", u)}
+        assert len(functions) >= 3, f"{path.name} links {sorted(functions)}"
+        for link in set(links):
+            target, _, anchor = link.partition("#")
+            page = (path.parent / target).resolve()
+            assert page.exists() and soup(page).find(id=anchor) is not None, link
+
+
+def test_every_public_function_has_an_entry(html):
+    import hierlib.diffusion
+    import hierlib.lab
+    import hierlib.rhm
+
+    ids = {tag["id"] for p in (html / "book" / "api").glob("*.html") for tag in soup(p).select("dt[id]")}
+    for room in (hierlib.rhm, hierlib.lab, hierlib.diffusion):
+        for name in room.__all__:
+            thing = getattr(room, name)
+            if callable(thing):
+                assert f"{thing.__module__}.{thing.__qualname__}" in ids
+
+
+def test_verdicts_lead_to_the_claims(html):
+    page = html / "book" / "claims.html"
+    links = [a["href"] for a in soup(page).select("a.verdict")]
+    stored = [html.parent.parent / "book" / f"{p.stem}.ipynb" for p in chapter_pages(html)]
+    number = sum(p.read_text(encoding="utf-8").count('"claim": {') for p in stored if p.exists())
+    assert len(links) == number > 0
+    for link in links:
+        target, _, anchor = link.partition("#")
+        assert soup((page.parent / target).resolve()).find(id=anchor) is not None, f"no claim {anchor}"
+
+
+def test_edit_button_leads_to_the_source(html):
+    for path in chapter_pages(html):
+        links = [a["href"] for a in soup(path).select("a.btn-source-edit-button")]
+        assert links and all(u.endswith(f"/edit/main/book/src/{path.stem}.md") for u in links)
+
+
+def test_colab_buttons_open_the_notebook(html):
+    for path in chapter_pages(html):
+        links = [a["href"] for a in soup(path).find_all("a", href=re.compile("colab.research"))]
+        assert len(links) >= 2 and all(u.endswith(f"/blob/main/book/{path.stem}.ipynb") for u in links)
+
+
+# -- in a browser ----------------------------------------------------------------------------------------------
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def served(folder: Path):
+    """Serve a folder on this machine; yield its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start a headless Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+def visit(browser, address: str, page: str, scheme: str) -> tuple[list[str], dict]:
+    """Open a page; return its faults (requests elsewhere, failed ones, script errors) and what it shows."""
+    faults = []
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme=scheme)
+    tab = context.new_page()
+    outside = ("data:", "blob:", address)
+    tab.on("request", lambda r: None if r.url.startswith(outside) else faults.append(f"fetches {r.url}"))
+    tab.on("requestfailed", lambda r: faults.append(f"failed {r.url}"))
+    tab.on("response", lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    tab.on("console", lambda m: faults.append(f"console: {m.text}") if m.type == "error" else None)
+    tab.on("pageerror", lambda e: faults.append(f"script error: {e}"))
+    tab.goto(address + page, wait_until="load")
+    tab.evaluate("window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0")
+    tab.wait_for_timeout(200)
+    seen = tab.evaluate(
+        """() => ({
+            theme: document.documentElement.dataset.theme,
+            sources: document.querySelectorAll("div.math, span.math").length,
+            formulas: document.querySelectorAll("mjx-container").length,
+            broken: document.querySelectorAll("mjx-merror, [data-mjx-error]").length,
+            graphs: document.querySelectorAll(".plotly-graph-div").length,
+            drawn: document.querySelectorAll(".js-plotly-plot").length,
+            ground: getComputedStyle(document.body).backgroundColor,
+            schemes: [...document.querySelectorAll(".cell_output img[src$='.svg']")]
+                .map((image) => getComputedStyle(image).colorScheme),
+            wide: document.documentElement.scrollWidth > window.innerWidth + 2,
+        })"""
+    )
+    context.close()
+    return faults, seen
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_in_a_browser(html, browser, scheme):
+    with served(html) as address:
+        for path in pages(html):
+            name = path.relative_to(html).as_posix()
+            faults, seen = visit(browser, address, name, scheme)
+            assert faults == [], name
+            assert seen["theme"] == scheme, name
+            assert seen["formulas"] >= min(seen["sources"], 1) and seen["broken"] == 0, name
+            assert seen["graphs"] == seen["drawn"], name
+            assert set(seen["schemes"]) <= {scheme}, name
+            assert not seen["wide"], f"{name} is wider than the window"
+
+
+def test_the_browser_test_sees_faults(tmp_path, browser):
+    page = '<html><body><img src="gone.png"><script>undefined_name()</script></body></html>'
+    (tmp_path / "bad.html").write_text(page)
+    with served(tmp_path) as address:
+        faults, _ = visit(browser, address, "bad.html", "light")
+    assert any("404" in f for f in faults) and any("undefined_name" in f for f in faults), json.dumps(faults)
+
+
+def test_the_theme_switch_turns_figures(html, browser):
+    with served(html) as address:
+        for path in chapter_pages(html):
+            context = browser.new_context(color_scheme="light")
+            tab = context.new_page()
+            tab.goto(address + path.relative_to(html).as_posix(), wait_until="load")
+            figures = tab.locator(".cell_output img[src$='.svg']")
+            assert figures.count() > 0
+            assert figures.first.evaluate("e => getComputedStyle(e).colorScheme") == "light"
+            tab.evaluate("document.documentElement.dataset.theme = 'dark'")
+            assert figures.first.evaluate("e => getComputedStyle(e).colorScheme") == "dark"
+            context.close()

@@ -1,0 +1,145 @@
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from hierlib import lab
+from hierlib.lab import checks, figure
+from hierlib.lab.claims import parse
+
+
+@pytest.mark.parametrize(("statement", "interval"), [
+    ("0.62 ± 0.01", (0.61, 0.63)), ("−3 ± 10%", (-3.3, -2.7)), ("[0.7, 0.9]", (0.7, 0.9)), ("> 0.9", (0.9, np.inf)),
+    ("≤ 1e-9", (-np.inf, 1e-9)), ("< .05", (-np.inf, 0.05)), ("≥ -2", (-2.0, np.inf)), ("1.5e2 ± 1", (149.0, 151.0)),
+])
+def test_statements_are_read_as_written(statement, interval):
+    assert parse(statement) == pytest.approx(interval)
+
+
+@pytest.mark.parametrize("statement", ["", "about 3", "3", "[2, 1]", "1 ± 0", "1 ± -1", "3 ± 1 or so", "= 3"])
+def test_statements_that_claim_nothing_are_refused(statement):
+    with pytest.raises(ValueError, match="statement"):
+        parse(statement)
+
+
+def test_claim_is_text_test_and_display():
+    made = lab.claim("x.y", torch.tensor(0.615), "0.62 ± 0.01", about="a < b", source="this book", paper="0.6")
+    assert made.holds and repr(made) == "[claim x.y] 0.62 ± 0.01: holds"
+    data, metadata = made._repr_mimebundle_()
+    assert "a &lt; b" in data["text/html"] and '<span class="measured">0.615</span>' in data["text/html"]
+    assert "0.615" not in data["text/plain"]
+    assert metadata["claim"] == {"name": "x.y", "statement": "0.62 ± 0.01", "measured": 0.615, "about": "a < b",
+                                 "source": "this book", "paper": "0.6", "holds": True}
+
+
+@pytest.mark.parametrize("measured", [0.64, float("nan"), float("inf")])
+def test_a_wrong_claim_raises(measured):
+    with pytest.raises(lab.ClaimError, match=r"x\.y.*FAILS"):
+        lab.claim("x.y", measured, "0.62 ± 0.01")
+
+
+def test_claim_in_a_kernel_displays_and_glues(monkeypatch):
+    import IPython
+    import IPython.display
+
+    shown = []
+    monkeypatch.setattr(IPython, "get_ipython", lambda: object())
+    monkeypatch.setattr(IPython.display, "display", lambda *a, **k: shown.append((a, k)))
+    with pytest.raises(lab.ClaimError):
+        lab.claim("x.y", 9.0, "< 1")                        # shown even when it fails
+    assert repr(shown[0][0][0]) == "[claim x.y] < 1: FAILS"
+    assert shown[1][0][0] == {"application/papermill.record/text/plain": "< 1"}
+    assert shown[1][1]["metadata"]["scrapbook"]["name"] == "x.y"
+
+
+def test_scale_and_device(monkeypatch):
+    monkeypatch.delenv("HIERLIB_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("HIERLIB_SCALE", raising=False)
+    assert lab.device().type == "cpu" and lab.scale() == "quick" and lab.by_scale(quick=1, paper=2) == 1
+    monkeypatch.setenv("HIERLIB_SCALE", "paper")
+    assert lab.by_scale(quick=1, paper=2) == 2
+    monkeypatch.setenv("HIERLIB_SCALE", "huge")
+    with pytest.raises(ValueError, match="HIERLIB_SCALE = 'huge': must be one of 'quick', 'paper'"):
+        lab.scale()
+    for wrong in ("abacus", "cuda:0"):
+        monkeypatch.setenv("HIERLIB_DEVICE", wrong)
+        with pytest.raises(ValueError, match="HIERLIB_DEVICE"):
+            lab.device()
+    monkeypatch.delenv("HIERLIB_DEVICE")
+    monkeypatch.delenv("HIERLIB_SCALE")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert lab.device().type == "cuda" and lab.scale() == "paper"
+
+
+def test_streams_are_reproducible_and_independent():
+    def draw(*a):
+        return torch.rand(4000, generator=lab.generator(*a), dtype=torch.float64)
+
+    before = torch.get_rng_state()
+    assert torch.equal(draw(3, 1), draw(3, 1))
+    streams = [draw(3), draw(3, 0), draw(3, 1), draw(4), draw(3, 0, 1), draw(3, "a"), draw(3, "b")]
+    for i, a in enumerate(streams):
+        assert stats.kstest(a.numpy(), "uniform").pvalue > 1e-3
+        for b in streams[:i]:
+            assert abs(np.corrcoef(a, b)[0, 1]) < 4 / 4000**0.5
+    assert torch.equal(before, torch.get_rng_state()), "the global generator is left alone"
+    assert len(set(lab.spawn(0, 100) + lab.spawn(0, 100, 1) + lab.spawn(1, 100))) == 300
+    gen = torch.Generator()
+    assert lab.generator(gen) is gen and lab.generator(gen, "a") is gen
+
+
+@pytest.mark.parametrize(("call", "name"), [
+    (lambda: lab.generator(-1), "seed = -1"), (lambda: lab.generator(1.5), "seed = 1.5"),
+    (lambda: lab.generator(0, -2), "key = -2"), (lambda: checks.real("x", 10**400), "x = 1000"),
+    (lambda: checks.real("x", "0.5"), "x = '0.5'"), (lambda: checks.real("x", True), "x = True"),
+    (lambda: lab.spawn(0, -1), "n = -1"), (lambda: checks.integer("k", 7, 0, 3), r"k = 7: must be .* \[0, 3\]"),
+    (lambda: checks.real("x", "a"), "x = 'a'"), (lambda: checks.real("x", 2, 0, 1), "x = 2"),
+])
+def test_bad_input_is_named(call, name):
+    with pytest.raises(ValueError, match=name):
+        call()
+
+
+def test_figures_follow_the_theme_and_are_deterministic():
+    figure.use()
+
+    def make():
+        fig, ax = plt.subplots()
+        ax.plot([0, 1], [0, 1], label="a")
+        ax.legend()
+        text = figure.svg(fig)
+        plt.close(fig)
+        return text
+
+    text = make()
+    assert text == make()
+    assert figure.INK not in re.sub(r"var\(--ink,#\w+\)|<style>.*?</style>", "", text)
+    assert "prefers-color-scheme:dark" in text and text.count("var(--ink") > 10 and "<dc:date>" not in text
+
+
+def test_palette_is_legible_on_light_and_dark():
+    def luminance(colour):
+        rgb = np.array([int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    for colour in (*figure.PALETTE, *figure.levels(8)):
+        contrast = [(max(luminance(colour), luminance(page)) + 0.05) / (min(luminance(colour), luminance(page)) + 0.05)
+                    for page in ("#ffffff", "#121212")]
+        assert min(contrast) > 2.0, (colour, contrast)
+
+
+def test_interactive_figure_leaves_plotly_js_to_the_page(monkeypatch):
+    import sys
+
+    import plotly.graph_objects as go
+
+    shown = figure.interactive(go.Figure(go.Scatter(y=[1, 2])), "fig-x")
+    page = shown._repr_mimebundle_()["text/html"]
+    assert 'id="fig-x"' in page and "plotly-graph-div" in page and "<script src" not in page and len(page) < 30_000
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    assert "<script" in shown._repr_mimebundle_()["text/html"] and "src=" in shown._repr_mimebundle_()["text/html"]
