@@ -60,7 +60,8 @@ def time_of_alpha_bar(
 ) -> Numbers:
     """Return the time τ at which a decreasing `schedule` (a function of τ) has fallen to `alpha_bar`.
 
-    Inversion on a grid of `points`, linear in between. ValueError for ᾱ outside [0, 1].
+    Inversion on a grid of `points`, linear in between. Used in the chapter *Phase transition*; source: this book.
+    ValueError for ᾱ outside [0, 1].
     """
     alpha_bar = np.asarray(alpha_bar, dtype=float)
     checks.require(bool(np.all((alpha_bar >= 0) & (alpha_bar <= 1))), "alpha_bar", alpha_bar, "in [0, 1]")

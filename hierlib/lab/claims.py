@@ -27,11 +27,11 @@ _GLUE = "application/papermill.record/text/plain"   # what myst-nb looks for
 
 
 class ClaimError(AssertionError):
-    """A measured value is outside its stated interval."""
+    """A measured value is outside its stated interval: the chapter stops."""
 
 
 def parse(statement: str) -> tuple[float, float]:
-    """Return the closed interval (low, high) that a statement allows.
+    """Return the closed interval (low, high) that a chapter's statement allows.
 
     Understood: ``a ± b``, ``a ± p%``, ``[a, b]``, ``< a``, ``≤ a``, ``> a``, ``≥ a``.
     Intervals are closed: a measured number that equals a bound is never a matter of its last bit.
@@ -67,7 +67,7 @@ def parse(statement: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement and what this run measured; :func:`claim` makes and checks it."""
+    """A chapter's statement and what this run measured; :func:`claim` makes and checks it."""
 
     name: str
     statement: str
@@ -102,7 +102,7 @@ class Claim:
 def claim(
     name: str, measured: float, statement: str, *, about: str = "", source: str = "", paper: str = ""
 ) -> Claim:
-    """State a number, check it against this run, show the verdict and glue the statement into the prose.
+    """State a number, check it against this run, show the verdict and glue it into the chapter's prose.
 
     Parameters
     ----------

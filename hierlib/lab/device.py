@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def device() -> torch.device:
-    """Return the device of the experiments: the GPU where CUDA is present, else the CPU.
+    """Return the device of a chapter's experiments: the GPU where CUDA is present, else the CPU.
 
     The environment variable ``HIERLIB_DEVICE`` (say ``cpu`` or ``cuda:1``) overrides the choice.
 
@@ -33,7 +33,7 @@ def device() -> torch.device:
 
 
 def scale() -> str:
-    """Return ``"quick"`` or ``"paper"``: the size of the experiments.
+    """Return ``"quick"`` or ``"paper"``: the size of a chapter's experiments.
 
     The environment variable ``HIERLIB_SCALE`` decides; unset, it is ``"paper"`` where CUDA is present.
     The code path and the claims are the same at both scales, only sizes, grids and seeds differ.
@@ -48,7 +48,7 @@ def scale() -> str:
 
 
 def by_scale(*, quick: T, paper: T) -> T:
-    """Return the value that belongs to the present :func:`scale`.
+    """Return the value that belongs to the present :func:`scale`; each chapter's second cell is made of it.
 
     Examples
     --------

@@ -43,12 +43,18 @@ _RC: dict[str, Any] = {
 
 
 def levels(n: int) -> list[str]:
-    """Return `n` colours for levels 0 (leaves, orange) to n − 1 (root, blue), legible on light and dark pages."""
+    """Return `n` colours for levels 0 (leaves, orange) to n − 1 (root, blue), the same in every chapter.
+
+    They are legible on light and dark pages.
+    """
     return [to_hex(_LEVELS(x)) for x in np.linspace(0, 1, n)]
 
 
 def svg(figure: Figure) -> str:
-    """Return `figure` as an SVG string that follows light and dark, byte-identical from run to run."""
+    """Return `figure` as an SVG string that follows light and dark, byte-identical from run to run.
+
+    What every chapter stores once :func:`use` has been called.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue().replace(INK, f"var(--ink,{INK})")
@@ -58,7 +64,7 @@ def svg(figure: Figure) -> str:
 
 
 def use() -> None:
-    """Set the style for matplotlib and seaborn and, inside IPython, show figures as themed SVG."""
+    """Set the style for matplotlib and seaborn and, inside IPython, show figures as themed SVG: once per chapter."""
     try:
         from IPython import get_ipython
 
@@ -91,7 +97,7 @@ class _Interactive:
 
 
 def interactive(figure: Any, name: str) -> _Interactive:
-    """Return a plotly `figure` as a cell output that works in the static page, JupyterLab and Colab.
+    """Return a plotly `figure` as a cell output that works in a chapter's static page, JupyterLab and Colab.
 
     Parameters
     ----------

@@ -167,7 +167,8 @@ def log_evidence(
     """Return log Σ_x P(x) Π_i likelihood_i(x_i), the logarithm of the evidence of every row.
 
     P is uniform over the strings of the grammar. float64 ``(n,)`` whatever the dtype of `likelihood`, as it
-    grows with d. Parameters and errors as :func:`marginals`. Explained in the chapter *Phase transition*.
+    grows with d. Parameters and errors as :func:`marginals`. Explained in the chapter *Phase transition*; source: the
+    normalisations of the upward sweep, Mézard, Montanari 2009, ch. 14.
     """
     _check(g, likelihood)
     out = torch.empty(len(likelihood), dtype=torch.float64, device=likelihood.device)

@@ -18,7 +18,7 @@ def tree(
 ) -> None:
     """Draw one derivation, root on top.
 
-    Used in the chapter *Phase transition*.
+    Used in the chapter *Phase transition*; source: this book.
 
     Parameters
     ----------

@@ -58,7 +58,10 @@ def u_turn(
 def kept(
     trees: list[Int[Tensor, "k _"]], drawn: list[Int[Tensor, "k _"]], *, samples: int = 1
 ) -> list[Bool[Tensor, "n samples _"]]:
-    """Return level by level which nodes agree, ``(n, samples, nodes)`` with k = n · samples rows."""
+    """Return level by level which nodes agree, ``(n, samples, nodes)`` with k = n · samples rows.
+
+    Used in the chapter *Phase transition*; source: Sclocchi et al. 2025 (σ_i).
+    """
     return [(a == b).view(-1, samples, a.shape[1]) for a, b in zip(trees, drawn, strict=True)]
 
 
@@ -66,7 +69,8 @@ def block_covariances(same: Bool[Tensor, "n samples d"], s: int) -> Float[Tensor
     """Return V_l = Σ C_ij over the pairs (i, j) that share their ancestor at level l, for l = 0 … L and every row.
 
     C_ij = ⟨σ_i σ_j⟩ − ⟨σ_i⟩⟨σ_j⟩ over the samples of a row (unbiased). V_l is the variance of σ summed over blocks
-    of s^l leaves, so that no d × d matrix is needed: V_0 = Σ_i C_ii and V_L = Σ_ij C_ij.
+    of s^l leaves, so that no d × d matrix is needed: V_0 = Σ_i C_ii and V_L = Σ_ij C_ij. Explained in the chapter
+    *Phase transition*; source: Sclocchi et al. 2025 (C_ij).
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def upward_pools(
 ) -> Iterator[Float[Tensor, "v size v"]]:
     """Yield the pools of upward messages of level 0, 1, 2, …, L of the grammar.
 
-    Explained in the chapter *Phase transition*, section on Bayes channels.
+    Explained in the chapter *Phase transition*, section on Bayes channels; source: Mézard, Montanari 2009, ch. 14.
 
     Parameters
     ----------

@@ -28,14 +28,17 @@ __all__ = [
 
 
 class Transition(NamedTuple):
-    """Unstable fixed point p* of the upward map and the noise ε* whose leaves start there."""
+    """Unstable fixed point p* of the upward map, and the noise ε* whose leaves start there: see the chapter."""
 
     p_star: float
     eps_star: float
 
 
 class Beliefs(NamedTuple):
-    """Mean-field belief in the true value per level 0 … L, each an array ``(L + 1, *shape of ε)``."""
+    """Mean-field belief in the true value per level 0 … L (chapter *Phase transition*).
+
+    Each of the three is an array ``(L + 1, *shape of ε)``.
+    """
 
     up: Numbers
     down: Numbers

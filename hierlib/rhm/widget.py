@@ -19,7 +19,10 @@ _MAX_NUMBERS = 50_000         # numbers in the rules: they are written into the 
 
 @dataclass(frozen=True)
 class BeliefTree:
-    """The figure of :func:`belief_tree`; its HTML holds script and grammar, and fetches nothing."""
+    """The figure of :func:`belief_tree`; its HTML holds script and grammar, and fetches nothing.
+
+    Shown in the chapter *Phase transition*.
+    """
 
     name: str
     config: dict[str, Any]
