@@ -1,22 +1,40 @@
-"""Small repairs of the library's pages: type aliases by their name, no filler text."""
+"""Small repairs of the library's pages: type aliases by their name, chapters linked, no filler text."""
 
 from __future__ import annotations
 
-from numpy.typing import ArrayLike
+import functools
+import re
+from pathlib import Path
+
+import stored
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
+
+from hierlib.lab.types import Numbers
 
 FILLER = "Alias for field number"
 
 
 def shorten(text: str | None) -> str | None:
-    """Return a signature in which an expanded ``ArrayLike`` has its name again."""
+    """Return a signature in which the alias ``Numbers`` has its name again."""
     if not text:
         return text
     for mode in ("smart", "fully-qualified-except-typing"):
-        text = text.replace(stringify_annotation(ArrayLike, mode), "ArrayLike")
-    for prefix in ("~numpy.", "numpy.", ""):
-        text = text.replace(f"{prefix}ndarray[tuple[~typing.Any, ...], ~numpy.dtype[~numpy.float64]]", "ndarray")
+        text = text.replace(stringify_annotation(Numbers, mode), "Numbers")
+    return text
+
+
+@functools.cache
+def chapter_titles(root: Path) -> dict[str, str]:
+    """Return the page of each chapter by its title."""
+    return {stored.load(root, page).title: page for page in stored.names(root)}
+
+
+def link_chapters(text: str, titles: dict[str, str]) -> str:
+    """Return a docstring in which every ``*Title*`` of a chapter is a link; `titles` gives the page of each."""
+    for title, page in titles.items():
+        pattern = r"\*" + r"\s+".join(map(re.escape, title.split())) + r"\*"
+        text = re.sub(pattern, f":doc:`{title} </book/{page}>`", text)
     return text
 
 
@@ -27,6 +45,7 @@ def _signature(app, what, name, obj, options, signature, returns):
 def _docstring(app, what, name, obj, options, lines):
     if lines and lines[0].startswith(FILLER):
         lines[:] = []
+    lines[:] = link_chapters("\n".join(lines), chapter_titles(Path(app.srcdir))).split("\n")
 
 
 def setup(app: Sphinx) -> dict:

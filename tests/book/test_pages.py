@@ -112,6 +112,13 @@ def test_every_public_function_has_an_entry(html):
                 assert f"{thing.__module__}.{thing.__qualname__}" in ids
 
 
+def test_entries_link_to_the_chapter_that_explains_them(html):
+    page = soup(html / "book" / "api" / "rhm.html")
+    for name in ("grammar.Grammar", "belief.marginals", "theory.transition", "population.upward_pools"):
+        entry = page.find("dt", id=f"hierlib.rhm.{name}").find_next_sibling("dd")
+        assert entry.find("a", href="../phase-transition.html"), name
+
+
 def test_verdicts_lead_to_the_claims(html):
     page = html / "book" / "claims.html"
     links = [a["href"] for a in soup(page).select("a.verdict")]
