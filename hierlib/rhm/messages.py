@@ -12,6 +12,7 @@ together: row a·s + j of the same memory, seen as (v·s, columns / s), holds sy
 gather whole rows, and their sum over synonyms needs no scatter.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,7 +22,7 @@ import torch
 from hierlib.lab.types import Float, Int, Tensor
 from hierlib.rhm.grammar import Grammar
 
-__all__ = ["Block", "Underflow", "combine", "to_columns", "to_rows"]
+__all__ = ["Block", "Underflow", "combine", "gathered_rows", "to_columns", "to_rows"]
 
 
 class Underflow(ArithmeticError):
@@ -31,12 +32,17 @@ class Underflow(ArithmeticError):
         self.rows = rows
 
 
+def gathered_rows(rules: Int[Tensor, "*levels v m s"]) -> Int[Tensor, "*levels s vm"]:
+    """Return the row a·s + j of the children's messages that each rule gathers for its j-th symbol a."""
+    s = rules.shape[-1]
+    return rules.flatten(-3, -2).transpose(-1, -2) * s + torch.arange(s, device=rules.device).view(-1, 1)
+
+
 @lru_cache(maxsize=8)
 def _tables(g: Grammar, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Rows to gather for the j-th children ``(L, s, v·m)``, and one-hot scatter matrices ``(L, s, v, v·m)``."""
-    symbols = g.rules.to(device).flatten(1, 2).transpose(1, 2)
-    rows = symbols * g.s + torch.arange(g.s, device=device).view(1, -1, 1)
-    scatter = torch.nn.functional.one_hot(symbols, g.v).transpose(-1, -2).to(dtype).contiguous()
+    rows = gathered_rows(g.rules.to(device))
+    scatter = torch.nn.functional.one_hot(rows // g.s, g.v).transpose(-1, -2).to(dtype).contiguous()
     return rows.contiguous(), scatter
 
 
@@ -70,7 +76,7 @@ def combine(children: Float[Tensor, "vs columns"], rows: Int[Tensor, "s vm"], v:
     children
         Messages of the children, symbol a of the j-th child in row a·s + j.
     rows
-        ``rules.flatten(0, 1).T * s + j``: which rows each rule gathers.
+        Which rows each rule gathers, from :func:`gathered_rows`.
     v
         Number of symbols.
     """
@@ -82,7 +88,7 @@ def combine(children: Float[Tensor, "vs columns"], rows: Int[Tensor, "s vm"], v:
 
 @dataclass
 class Block:
-    """Rows `start` … of the batch: upward messages per level and log evidence, and what follows from them."""
+    """Some rows of the batch: upward messages per level and log evidence, and what follows from them."""
 
     g: Grammar
     likelihood: Float[Tensor, "b d v"]
@@ -112,8 +118,7 @@ class Block:
         for level in range(g.L):
             children = self.up[-1].view(g.v * g.s, -1)
             self.up.append(self._normalise(combine(children, self.rows[level], g.v), keep_log=True))
-        self.log_z = self.log_z - g.n_rules * torch.log(torch.tensor(float(g.m)).double())
-        self.log_z -= torch.log(torch.tensor(float(g.v)).double())
+        self.log_z = self.log_z - g.n_rules * math.log(g.m) - math.log(g.v)
         return self
 
     def descend(self, *, leave_out: bool) -> Iterator[tuple[int, Tensor]]:
@@ -121,7 +126,7 @@ class Block:
         g = self.g
         down = torch.full_like(self.up[-1], 1.0 / g.v)
         for level in range(g.L, -1, -1):
-            yield level, self._normalise(down.clone() if leave_out else down * self.up[level])
+            yield level, down if leave_out else self._normalise(down * self.up[level])
             if level == 0:
                 return
             rows, scatter = self.rows[level - 1], self.scatter[level - 1]

@@ -15,7 +15,7 @@ from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Tensor
 from hierlib.rhm.grammar import Grammar
-from hierlib.rhm.messages import combine
+from hierlib.rhm.messages import combine, gathered_rows
 
 __all__ = ["upward_pools"]
 
@@ -69,7 +69,6 @@ def upward_pools(
         pick = torch.randint(size, (v * size, g.s), generator=gen)
         children = rules[truth.to(device), rule.to(device)]                # (v · size, s)
         messages = pool[children, pick.to(device)]                         # (v · size, s, v)
-        rows = rules.flatten(0, 1).T * g.s + torch.arange(g.s, device=device)[:, None]
-        parents = combine(messages.permute(2, 1, 0).reshape(v * g.s, -1), rows, v).T
+        parents = combine(messages.permute(2, 1, 0).reshape(v * g.s, -1), gathered_rows(rules), v).T
         pool = _normalised(parents).view(v, size, v)
         yield pool
