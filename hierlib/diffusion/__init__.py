@@ -1,5 +1,5 @@
-"""Diffusion models: noise schedules."""
+"""Diffusion models: noise schedules, and discrete diffusion of strings."""
 
-from hierlib.diffusion import schedule
+from hierlib.diffusion import discrete, schedule
 
-__all__ = ["schedule"]
+__all__ = ["discrete", "schedule"]

@@ -161,7 +161,7 @@ class Grammar:
         codes, order = self._codes(self.rules).flatten(1).sort(-1)
         return codes, order // self.m
 
-    def sample(self, n: int, seed: Seed = 0) -> list[Int[Tensor, "n _"]]:
+    def sample(self, n: int, seed: Seed = 0, *, replace: bool = True) -> list[Int[Tensor, "n _"]]:
         """Draw `n` derivations: uniform root, every rule with probability 1/m.
 
         Parameters
@@ -170,7 +170,10 @@ class Grammar:
             Number of trees (≥ 0).
         seed
             Integer or CPU ``torch.Generator``. Rows are drawn one after the other, so two calls with one
-            generator give what a single call on all rows gives.
+            generator give what a single call on all rows gives (with replacement).
+        replace
+            False: `n` different strings, every choice of them equally likely, as a training set without
+            repetition (chapter *Hierarchical clustering*).
 
         Returns
         -------
@@ -180,14 +183,43 @@ class Grammar:
         Raises
         ------
         ValueError
-            For a negative or fractional `n`, or a bad seed.
+            For a negative or fractional `n`, one above the number of strings without replacement, or a bad seed.
         """
         n = checks.integer("n", n, low=0)
+        gen = generator(seed, "Grammar.sample")
+        if replace:
+            return self._derive(self._draw(n, gen))
+        checks.require(n <= self.n_strings, "n", n, f"at most {self.n_strings}, the number of strings of {self}, "
+                       "without replacement")
+        if self.n_strings > _MAX_CODE:
+            return self._derive(self._draw_distinct(n, gen))
+        codes = _distinct_codes(n, self.n_strings, gen)
+        rules = codes[:, None] // self.m ** torch.arange(self.n_rules) % self.m
+        return self._derive(torch.cat([codes[:, None] // self.m**self.n_rules * self.m, rules], 1))
+
+    def _draw(self, n: int, gen: torch.Generator) -> Int[Tensor, "n choices"]:
         # one draw below v·m serves as the root (// m) or as a rule (% m): exactly uniform, and row by row
-        draws = torch.randint(self.v * self.m, (n, 1 + self.n_rules), generator=generator(seed, "Grammar.sample"))
+        return torch.randint(self.v * self.m, (n, 1 + self.n_rules), generator=gen)
+
+    def _draw_distinct(self, n: int, gen: torch.Generator) -> Int[Tensor, "n choices"]:
+        """Draw until `n` derivations differ, of so many that repetitions are rare."""
+        draws = self._draw(n, gen)
+        while True:
+            same = draws % self.m
+            same[:, 0] = draws[:, 0] // self.m
+            _, group = same.unique(dim=0, return_inverse=True)
+            first = torch.full((len(draws),), len(draws)).scatter_reduce(0, group, torch.arange(len(draws)), "amin")
+            draws = draws[first[first < len(draws)].sort().values]
+            if len(draws) >= n:
+                return draws[:n]
+            draws = torch.cat([draws, self._draw(n, gen)])
+
+    def _derive(self, draws: Int[Tensor, "n choices"]) -> list[Int[Tensor, "n _"]]:
+        """Write the trees whose root is ``draws[:, 0] // m`` and whose rules are the others modulo m."""
+        n = len(draws)
         draws = draws.to(self.rules.device)
         trees, used = [draws[:, :1] // self.m], 1
-        choices = draws.remainder_(self.m)
+        choices = draws % self.m
         for level in range(self.L - 1, -1, -1):
             parents = trees[-1]
             index = torch.add(choices[:, used:used + parents.shape[1]], parents, alpha=self.m)
@@ -196,22 +228,32 @@ class Grammar:
             trees.append(table.index_select(0, index.flatten()).view(n, self.s * parents.shape[1]))
         return trees[::-1]
 
-    def _climb(self, x: Int[Tensor, "n d"]) -> tuple[list[Int[Tensor, "n _"]], Int[Tensor, " n"]]:
-        """Parse as far as possible: trees, and per row the first level that fails (−1: none)."""
+    def climb(self, x: Int[Tensor, "n d"]) -> list[tuple[Int[Tensor, "n _"], Bool[Tensor, "n _"]]]:
+        """Parse any strings as far as they follow the rules.
+
+        Returns
+        -------
+        list of L + 1 pairs
+            Per level the symbols and whether each is meaningful: true where the node's whole subtree follows the
+            rules (at level 0: where the token is a symbol at all). Symbols elsewhere are arbitrary.
+
+        Raises
+        ------
+        ValueError
+            When `x` is not an int64 tensor of shape (n, d).
+        """
         checks.require(isinstance(x, Tensor), "x", type(x).__name__, "a torch tensor")
         checks.require(x.ndim == 2 and x.shape[1] == self.d and x.dtype == torch.int64, "x",
                        (tuple(x.shape), x.dtype), f"an int64 tensor of shape (n, {self.d})")
-        outside = ((x < 0) | (x >= self.v)).any(1)
-        failed = torch.where(outside, 0, -1)
-        trees = [x]
+        levels = [(x, (x >= 0) & (x < self.v))]
         codes, parents = (table.to(x.device) for table in self._inverse)
         for level in range(self.L):
-            found = self._codes(trees[-1].clamp(0, self.v - 1).unflatten(1, (-1, self.s)))
+            symbols, ok = levels[-1]
+            found = self._codes(symbols.clamp(0, self.v - 1).unflatten(1, (-1, self.s)))
             place = torch.searchsorted(codes[level], found).clamp(max=codes.shape[1] - 1)
-            wrong = (codes[level][place] != found).any(1)
-            failed = torch.where((failed < 0) & wrong, level + 1, failed)
-            trees.append(parents[level][place])
-        return trees, failed
+            right = (codes[level][place] == found) & ok.unflatten(1, (-1, self.s)).all(-1)
+            levels.append((parents[level][place], right))
+        return levels
 
     def parse(self, x: Int[Tensor, "n d"]) -> list[Int[Tensor, "n _"]]:
         """Return the derivations of strings: the same list as :meth:`sample`, from the data alone.
@@ -222,14 +264,15 @@ class Grammar:
             When `x` has another shape or type, or a row is not in the grammar (the row is named, with the
             level at which no rule fits).
         """
-        trees, failed = self._climb(x)
-        if (failed >= 0).any():
-            row = int((failed >= 0).nonzero()[0])
-            level = int(failed[row])
+        levels = self.climb(x)
+        failed = ~levels[-1][1][:, 0]
+        if failed.any():
+            row = int(failed.nonzero()[0])
+            level = next(level for level, (_, ok) in enumerate(levels) if not ok[row].all())
             symbols = f"a symbol outside 0 … {self.v - 1}"
             why = f"no rule of level {level} writes one of its tuples" if level else symbols
             raise ValueError(f"x[{row}] is not in the grammar: {why}")
-        return trees
+        return [symbols for symbols, _ in levels]
 
     def is_valid(self, x: Int[Tensor, "n d"]) -> Bool[Tensor, " n"]:
         """Return which rows are strings of the grammar.
@@ -239,7 +282,7 @@ class Grammar:
         ValueError
             When `x` is not an int64 tensor of shape (n, d).
         """
-        return self._climb(x)[1] < 0
+        return self.climb(x)[-1][1][:, 0]
 
     def enumerate(self) -> Int[Tensor, "n_strings d"]:
         """Return all strings of a tiny grammar, class by class.

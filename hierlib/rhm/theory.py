@@ -20,10 +20,18 @@ from scipy.optimize import brentq
 
 from hierlib.lab import checks
 from hierlib.lab.types import Numbers
+from hierlib.rhm.complexity import (
+    covariance_variance,
+    latent_sample_complexity,
+    sample_complexity,
+    sampling_variance,
+    token_covariance_variance,
+)
 
 __all__ = [
-    "Beliefs", "Transition", "beliefs", "correlation_exponent", "correlations", "diverges", "downward_map",
-    "exponent", "survival", "susceptibility", "transition", "upward_map", "upward_slope", "window",
+    "Beliefs", "Transition", "beliefs", "correlation_exponent", "correlations", "covariance_variance", "diverges",
+    "downward_map", "exponent", "latent_sample_complexity", "sample_complexity", "sampling_variance", "survival",
+    "susceptibility", "token_covariance_variance", "transition", "upward_map", "upward_slope", "window",
 ]
 
 

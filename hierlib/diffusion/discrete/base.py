@@ -1,0 +1,226 @@
+"""What all processes of discrete diffusion share: time, schedule, forward noise, and the checks of input.
+
+Source: Austin, Johnson, Ho, Tarlow, van den Berg, *Structured denoising diffusion models in discrete state-spaces*,
+NeurIPS 2021.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from hierlib.lab import checks, generator
+from hierlib.lab.seeds import Seed
+from hierlib.lab.types import Float, Int, Tensor
+
+__all__ = ["Process", "linear_alpha_bar", "masking_alpha_bar"]
+
+Denoiser = Callable[[Tensor], Tensor]
+Time = int | Tensor
+
+
+def linear_alpha_bar(T: int = 200, beta_min: float = 1e-3, beta_max: float = 0.1) -> Float[Tensor, " times"]:
+    """Return ᾱ_0 … ᾱ_T = Π_{s ≤ t} (1 − β_s), with β_0 … β_T linear from `beta_min` to `beta_max`.
+
+    The index starts at 0, so that ᾱ_0 = 1 − `beta_min`: even the last state of the reverse chain is slightly noised,
+    as in the code of Favero et al. Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025
+    (schedule), Ho, Jain, Abbeel 2020.
+
+    Raises
+    ------
+    ValueError
+        For T < 1, β outside [0, 1], or `beta_max` below `beta_min`.
+    """
+    T = checks.integer("T", T, low=1)
+    beta_min = checks.real("beta_min", beta_min, 0.0, 1.0)
+    beta_max = checks.real("beta_max", beta_max, beta_min, 1.0)
+    return (1 - torch.linspace(beta_min, beta_max, T + 1, dtype=torch.float64)).cumprod(0)
+
+
+def masking_alpha_bar(T: int) -> Float[Tensor, " times"]:
+    """Return ᾱ_t = 1 − t/T for t = 0 … T, from all visible to all masked.
+
+    Explained in the chapter *Hierarchical clustering*; source: Shi et al. 2024 (linear schedule of masked
+    diffusion). ValueError for T < 1.
+    """
+    T = checks.integer("T", T, low=1)
+    return 1 - torch.arange(T + 1, dtype=torch.float64) / T
+
+
+def symbols(name: str, x: Tensor, states: int) -> None:
+    """Raise unless `x` is an int64 tensor (..., d), d ≥ 1, of states 0 … `states` − 1."""
+    checks.require(isinstance(x, Tensor), name, type(x).__name__, "a torch tensor")
+    checks.require(x.dtype == torch.int64 and x.ndim >= 1 and x.shape[-1] >= 1, name, (tuple(x.shape), x.dtype),
+                   "an int64 tensor of shape (..., d) with d ≥ 1")
+    if x.numel():
+        low, high = (int(end) for end in torch.aminmax(x))
+        checks.require(low >= 0 and high < states, name, (low, high), f"symbols in 0 … {states - 1}")
+
+
+def logits_of(denoiser: Denoiser, likelihood: Tensor) -> Tensor:
+    """Return the denoiser's logits; raise when their shape is not that of `likelihood`."""
+    logits = denoiser(likelihood)
+    checks.require(logits.shape == likelihood.shape, "denoiser(likelihood).shape", tuple(logits.shape),
+                   f"that of the likelihood, {tuple(likelihood.shape)}")
+    return logits
+
+
+def cross_entropy(logits: Tensor, x0: Tensor) -> Tensor:
+    """Return −log softmax(logits)[x0] of every token, ``(..., d)``."""
+    return F.cross_entropy(logits.flatten(0, -2), x0.flatten(), reduction="none").view(x0.shape)
+
+
+def masked_likelihood(x: Tensor, v: int, dtype: torch.dtype) -> Tensor:
+    """Return the likelihood of partly masked strings: one-hot where visible, 1/v where masked."""
+    table = torch.cat([torch.eye(v, dtype=dtype), torch.full((1, v), 1.0 / v, dtype=dtype)]).to(x.device)
+    return F.embedding(x, table)
+
+
+@dataclass(frozen=True, eq=False)
+class Process(ABC):
+    """A forward process that acts on each token alone, fixed by v and by the signal ᾱ_t that is left at time t.
+
+    Base of :class:`Uniform` and :class:`Masked`. Explained in the chapter *Hierarchical clustering*; source: Austin
+    et al. 2021.
+
+    Parameters
+    ----------
+    v
+        Number of symbols (≥ 2).
+    alpha_bar
+        ᾱ_0 … ᾱ_T: tensor, array or list of T + 1 ≥ 2 numbers in [0, 1] that do not increase; kept in float64 on the
+        CPU. Any schedule of :mod:`hierlib.diffusion.schedule` will do, evaluated at t/T.
+
+    Raises
+    ------
+    ValueError
+        For v < 2, or ᾱ of another shape, outside [0, 1] or increasing.
+    """
+
+    v: int
+    alpha_bar: Float[Tensor, " times"] | np.ndarray | list[float]
+
+    def __post_init__(self) -> None:
+        table = torch.as_tensor(self.alpha_bar, dtype=torch.float64).detach().cpu().clone()
+        checks.require(table.ndim == 1 and len(table) >= 2, "alpha_bar", tuple(table.shape),
+                       "of shape (T + 1,) with T ≥ 1")
+        checks.require(bool(((table >= 0) & (table <= 1)).all()), "alpha_bar", table.tolist(), "in [0, 1]")
+        checks.require(bool((table.diff() <= 0).all()), "alpha_bar", table.tolist(), "non-increasing in t")
+        object.__setattr__(self, "v", checks.integer("v", self.v, low=2))
+        object.__setattr__(self, "alpha_bar", table)
+
+    @property
+    def T(self) -> int:
+        """Number of steps."""
+        return len(self.alpha_bar) - 1
+
+    @property
+    @abstractmethod
+    def states(self) -> int:
+        """Number of states of a token; v, and one more where there is a mask."""
+
+    def time(self, t: Time, x: Int[Tensor, "*lead d"], low: int = 0) -> Tensor:
+        """Return `t` as an int64 tensor on the CPU: one time in `low` … T, or one per string of `x`.
+
+        Raises
+        ------
+        ValueError
+            For a time that is no integer, outside the range or of another shape.
+        """
+        if not isinstance(t, Tensor):
+            return torch.tensor(checks.integer("t", t, low=low, high=self.T))
+        checks.require(t.dtype == torch.int64 and t.shape in ((), x.shape[:-1]), "t", (tuple(t.shape), t.dtype),
+                       f"an integer, or int64 of shape {tuple(x.shape[:-1])}")
+        t = t.cpu()
+        for end in torch.aminmax(t) if t.numel() else ():
+            checks.integer("t", int(end), low=low, high=self.T)
+        return t
+
+    def noised(self, x0: Int[Tensor, "*lead d"], t: Time, *, seed: Seed) -> Int[Tensor, "*lead d"]:
+        """Return x_t ~ q(x_t | x0): each token keeps its value with probability ᾱ_t, else it becomes noise.
+
+        For a given seed the noise is nested: what is lost at one time is lost at all later ones, to the same noise.
+
+        Parameters
+        ----------
+        x0
+            Strings, int64 ``(..., d)``.
+        t
+            Time in 0 … T, one integer or int64 ``(...)``, one per string.
+        seed
+            Integer or CPU ``torch.Generator``; drawn row by row.
+
+        Raises
+        ------
+        ValueError
+            For symbols outside 0 … v−1, or a time outside 0 … T or of another shape.
+        """
+        symbols("x0", x0, self.v)
+        keep = self.alpha_bar[self.time(t, x0)][..., None]
+        draws = torch.rand(*x0.shape, 2, generator=generator(seed, "Process.noised"), dtype=torch.float64)
+        return torch.where((draws[..., 0] < keep).to(x0.device), x0, self._noise(draws[..., 1]).to(x0.device))
+
+    def stationary(self, shape: tuple[int, ...], *, seed: Seed) -> Int[Tensor, "..."]:
+        """Return int64 strings of this shape that are pure noise, the state at ᾱ = 0, on the CPU."""
+        draws = torch.rand(shape, generator=generator(seed, "Process.stationary"), dtype=torch.float64)
+        return self._noise(draws)
+
+    @abstractmethod
+    def _noise(self, uniform: Tensor) -> Tensor:
+        """Turn draws from [0, 1) into noise tokens."""
+
+    @abstractmethod
+    def likelihood(
+        self, x_t: Int[Tensor, "*lead d"], t: Time, *, dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "*lead d v"]:
+        """Return ν_i(a) ∝ P(x_t | x0_i = a), normalised to sum 1 over a: what a denoiser takes.
+
+        ValueError for states or times (0 … T) outside the process, or a time of another shape.
+        """
+
+    @abstractmethod
+    def posterior(
+        self, x_t: Int[Tensor, "*lead d"], t: Time, p0: Float[Tensor, "*lead d v"]
+    ) -> Float[Tensor, "*lead d states"]:
+        """Return the probabilities of x_{t−1} given x_t when x0_i ~ p0_i: one reverse step, token by token.
+
+        With p0 = onehot(x0) it is the exact bridge q(x_{t−1} | x_t, x0). What p0 has to be for the step of an ideal
+        model: see :class:`Uniform` and :class:`Masked`.
+
+        Parameters
+        ----------
+        x_t
+            States at time t, int64 ``(..., d)``.
+        t
+            Time in 1 … T, one integer or int64 ``(...)``.
+        p0
+            float ``(..., d, v)``, non-negative, on any scale.
+
+        Raises
+        ------
+        ValueError
+            For states or times outside the process, or shapes that do not fit.
+        """
+
+    @abstractmethod
+    def divergence(
+        self, x0: Int[Tensor, "*lead d"], x_t: Int[Tensor, "*lead d"], t: Time, logits: Float[Tensor, "*lead d v"]
+    ) -> Float[Tensor, "*lead d"]:
+        """Return KL(q(x_{t−1} | x_t, x0) ‖ p(x_{t−1} | x_t)) of every token in nats; p0 = softmax(logits) makes p.
+
+        In closed form and differentiable in the logits. Shapes, times and errors as :meth:`posterior`.
+        """
+
+    def _checked(self, x_t: Tensor, t: Time, p0: Tensor, name: str, x0: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ᾱ_t and ᾱ_{t−1}, float64 on the CPU, and raise for what does not fit together."""
+        if x0 is not None:
+            symbols("x0", x0, self.v)
+            checks.require(x0.shape == x_t.shape, "x0.shape", tuple(x0.shape), f"that of x_t, {tuple(x_t.shape)}")
+        symbols("x_t", x_t, self.states)
+        checks.require(p0.shape == (*x_t.shape, self.v), name, tuple(p0.shape),
+                       f"of shape {(*x_t.shape, self.v)}, that of x_t and v")
+        t = self.time(t, x_t, 1)
+        return self.alpha_bar[t], self.alpha_bar[t - 1]

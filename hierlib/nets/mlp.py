@@ -1,0 +1,97 @@
+"""Fully connected networks: a general one, and one on strings of tokens that knows nothing of the tree."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from hierlib.lab import checks, generator
+from hierlib.lab.seeds import Seed
+from hierlib.lab.types import Float, Tensor
+from hierlib.nets.parameters import initialise, standardise
+
+__all__ = ["MLP", "TokenMLP"]
+
+
+class MLP(nn.Module):
+    """Fully connected network with `depth` hidden layers of `width` units, ``(n, n_in) -> (n, n_out)``.
+
+    With `depth` 0 it is one linear map; with ``torch.nn.Identity`` a deep linear network. Explained in the chapter
+    *Hierarchical clustering*; source: Rumelhart et al. 1986.
+
+    Parameters
+    ----------
+    n_in, n_out, width, depth
+        Sizes.
+    activation
+        A class of torch modules (``torch.nn.ReLU``), or a function of a tensor (``torch.tanh``).
+    bias
+        Whether the linear maps have biases (they start at 0).
+    seed
+        Of the initial weights, N(0, 1/fan-in).
+
+    Raises
+    ------
+    ValueError
+        For sizes out of range; when called, for an input that is not (n, n_in).
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, width: int = 64, depth: int = 2, activation: Callable = nn.GELU,
+        bias: bool = True, seed: Seed = 0,
+    ) -> None:
+        super().__init__()
+        self.n_in = checks.integer("n_in", n_in, low=1)
+        sizes = [n_in] + [checks.integer("width", width, low=1)] * checks.integer("depth", depth, low=0)
+        sizes.append(checks.integer("n_out", n_out, low=1))
+        checks.require(callable(activation), "activation", activation, "a class of torch modules or a function")
+        self.activation = activation() if isinstance(activation, type) else activation
+        with torch.random.fork_rng(devices=()):
+            self.linear = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairwise(sizes))
+        initialise(self, generator(seed, "MLP"))
+
+    def extra_repr(self) -> str:
+        """Return a function's name, for print; modules print themselves."""
+        return "" if isinstance(self.activation, nn.Module) else f"activation={self.activation.__name__}"
+
+    def forward(self, x: Float[Tensor, "n n_in"]) -> Float[Tensor, "n n_out"]:
+        """Return the outputs, ``(n, n_out)``."""
+        checks.require(x.ndim == 2 and x.shape[1] == self.n_in, "x", tuple(x.shape), f"of shape (n, {self.n_in})")
+        for linear in self.linear[:-1]:
+            x = self.activation(linear(x))
+        return self.linear[-1](x)
+
+
+class TokenMLP(nn.Module):
+    """Denoiser without any structure: an MLP on all standardised tokens at once, read-out zero at the start.
+
+    It has (dv+1)W + (depth−1)(W+1)W + (W+1)dv parameters at width W. Explained in the chapter *Hierarchical
+    clustering*; source: this book.
+
+    Parameters
+    ----------
+    v, d
+        Number of symbols and length of the strings.
+    width, depth
+        Units per hidden layer, and number of such layers, at least 1.
+    seed
+        Of the initial weights.
+
+    Raises
+    ------
+    ValueError
+        For parameters out of range; when called, for a likelihood that is not (n, d, v).
+    """
+
+    def __init__(self, v: int, d: int, width: int = 256, depth: int = 3, seed: Seed = 0) -> None:
+        super().__init__()
+        self.v, self.d = checks.integer("v", v, low=2), checks.integer("d", d, low=1)
+        self.net = MLP(v * d, v * d, width, checks.integer("depth", depth, low=1), seed=generator(seed, "TokenMLP"))
+        nn.init.zeros_(self.net.linear[-1].weight)
+
+    def forward(self, likelihood: Float[Tensor, "n d v"]) -> Float[Tensor, "n d v"]:
+        """Return logits, ``(n, d, v)``."""
+        checks.require(likelihood.ndim == 3 and likelihood.shape[1:] == (self.d, self.v), "likelihood",
+                       tuple(likelihood.shape), f"of shape (n, {self.d}, {self.v})")
+        return self.net(standardise(likelihood).flatten(1)).view(likelihood.shape)

@@ -1,0 +1,304 @@
+"""Context statistics of tuples: the signal by which synonyms are found, and what sampling makes of it.
+
+A rule of a level-k symbol writes a tuple μ. Its context is a symbol ν below a sibling of that symbol: a token, or a
+latent symbol. Synonyms have one and the same P(ν | μ). Everything is for one pair of positions of the tree,
+:class:`Pair`; μ = a·m + r is the r-th rule of symbol a.
+Sources: Favero, Sclocchi, Cagnetta, Frossard, Wyart 2025; Cagnetta, Wyart 2024.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hierlib.lab import checks, generator
+from hierlib.lab.seeds import Seed
+from hierlib.lab.types import Float, Int, Tensor
+from hierlib.rhm import complexity
+from hierlib.rhm.grammar import Grammar
+from hierlib.rhm.validity import crossing
+
+__all__ = [
+    "Pair", "contingency", "counts", "covariance", "distance_ratio", "draws", "joint", "masked_gradient",
+    "population_covariance", "ratios", "threshold", "tuple_codes",
+]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Where a tuple and its context stand in the tree.
+
+    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025.
+
+    Parameters
+    ----------
+    k
+        Level of the symbol that writes the tuple, 1 … L − 1.
+    node
+        Which level-(k+1) node of the string is the common ancestor, 0 … s^(L−k−1) − 1.
+    child, sibling
+        Which of its children writes the tuple, and below which of them the context is; not the same.
+    level
+        Level of the context, 0 (tokens) … k.
+    slot
+        Which of the s^(k−level) symbols of that level below the sibling it is.
+    """
+
+    k: int
+    node: int = 0
+    child: int = 0
+    sibling: int = 1
+    level: int = 0
+    slot: int = 0
+
+    def check(self, g: Grammar) -> "Pair":
+        """Return the pair itself if the trees of `g` have it, else raise ``ValueError``."""
+        checks.integer("k", self.k, low=1, high=g.L - 1)
+        checks.integer("node", self.node, low=0, high=g.s ** (g.L - self.k - 1) - 1)
+        for name in ("child", "sibling"):
+            checks.integer(name, getattr(self, name), low=0, high=g.s - 1)
+        checks.require(self.child != self.sibling, "sibling", self.sibling, "another child than the tuple's")
+        checks.integer("level", self.level, low=0, high=self.k)
+        checks.integer("slot", self.slot, low=0, high=g.s ** (self.k - self.level) - 1)
+        return self
+
+
+def tuple_codes(tuples: Int[Tensor, "*batch s"], v: int) -> Int[Tensor, "*batch"]:
+    """Return Σ_j t_j v^(s−1−j), a number for every tuple of s symbols below v.
+
+    Used in the chapter *Hierarchical clustering*; source: this book.
+    """
+    return (tuples * v ** torch.arange(tuples.shape[-1] - 1, -1, -1, device=tuples.device)).sum(-1)
+
+
+def contingency(
+    mu: Int[Tensor, "*batch n"], nu: Int[Tensor, "*batch n"], rows: int, columns: int
+) -> Int[Tensor, "*batch rows columns"]:
+    """Return how often the labels mu and nu meet, for each of a batch of lists.
+
+    Used in the chapter *Hierarchical clustering*; source: this book.
+
+    Raises
+    ------
+    ValueError
+        For lists of different shapes, or labels outside 0 … rows − 1 and 0 … columns − 1.
+    """
+    checks.require(mu.shape == nu.shape, "nu", tuple(nu.shape), f"of the shape of mu, {tuple(mu.shape)}")
+    for name, labels, high in (("mu", mu, rows), ("nu", nu, columns)):
+        checks.require(not labels.numel() or (int(labels.min()) >= 0 and int(labels.max()) < high), name,
+                       "a label out of range", f"labels in 0 … {high - 1}")
+    batch = mu.shape[:-1]
+    offset = rows * columns * torch.arange(batch.numel(), device=mu.device).view(*batch, 1)
+    code = offset + mu * columns + nu
+    return torch.bincount(code.flatten(), minlength=batch.numel() * rows * columns).view(*batch, rows, columns)
+
+
+def _digits(number: int, base: int, length: int) -> list[int]:
+    return [number // base**i % base for i in range(length - 1, -1, -1)]
+
+
+def _child_law(rules: Int[Tensor, "v m s"], j: int) -> Float[Tensor, "v v"]:
+    """Return P(j-th child = c | parent = a)."""
+    v, m, _ = rules.shape
+    law = torch.zeros(v, v, dtype=torch.float64, device=rules.device)
+    return law.scatter_add_(1, rules[..., j], torch.full((v, m), 1 / m, dtype=law.dtype, device=law.device))
+
+
+def joint(g: Grammar, pair: Pair) -> Float[Tensor, "vm v"]:
+    """Return P(μ, ν), exactly: laws of the rules multiplied along the path from the root to tuple and context.
+
+    Explained in the chapter *Hierarchical clustering*; source: this book.
+
+    Returns
+    -------
+    float64 ``(v·m, v)``
+        Row a·m + r is the r-th rule of symbol a; it sums to P(a)/m.
+
+    Raises
+    ------
+    ValueError
+        For a pair that the trees of `g` do not have.
+    """
+    pair.check(g)
+    ancestor = torch.full((g.v,), 1 / g.v, dtype=torch.float64, device=g.rules.device)
+    for depth, j in enumerate(_digits(pair.node, g.s, g.L - pair.k - 1)):
+        ancestor = ancestor @ _child_law(g.rules[g.L - 1 - depth], j)
+    rules = g.rules[pair.k]
+    place = rules[..., pair.child] * g.v + rules[..., pair.sibling]                # of every rule: (a, b)
+    law = torch.zeros(g.v * g.v, dtype=ancestor.dtype, device=ancestor.device)
+    law.index_add_(0, place.flatten(), (ancestor / g.m).repeat_interleave(g.m))
+    law = law.view(g.v, g.v)                                                       # P(a, b)
+    for depth, j in enumerate(_digits(pair.slot, g.s, pair.k - pair.level)):
+        law = law @ _child_law(g.rules[pair.k - 1 - depth], j)
+    return (law / g.m).repeat_interleave(g.m, 0)
+
+
+def counts(g: Grammar, trees: list[Int[Tensor, "n _"]], pair: Pair) -> Int[Tensor, "vm v"]:
+    """Return how often tuple and context meet in derivations, from :meth:`Grammar.sample` or :meth:`Grammar.parse`.
+
+    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025.
+
+    Errors as :func:`joint`; also for trees of another grammar.
+    """
+    pair.check(g)
+    shapes, n = [tuple(t.shape) for t in trees], len(trees[0]) if trees else 0
+    expected = [(n, g.s ** (g.L - level)) for level in range(g.L + 1)]
+    checks.require(shapes == expected, "trees", shapes, f"derivations of {g}: {expected}")
+    below = g.s ** (pair.k - pair.level)
+    start = (pair.node * g.s + pair.child) * g.s
+    codes = tuple_codes(trees[pair.k - 1][:, start:start + g.s], g.v)
+    known, order = tuple_codes(g.rules[pair.k - 1], g.v).flatten().to(codes.device).sort()
+    place = torch.searchsorted(known, codes).clamp(max=len(known) - 1)
+    checks.require(bool((known[place] == codes).all()), "trees", "a tuple that is no rule", f"derivations of {g}")
+    context = trees[pair.level][:, (pair.node * g.s + pair.sibling) * below + pair.slot]
+    return contingency(order[place], context, g.v * g.m, g.v)
+
+
+def draws(law: Float[Tensor, "rows columns"], sizes: list[int], *, seed: Seed = 0) -> Int[Tensor, "sizes rows columns"]:
+    """Return the counts in a growing data set, drawn from a joint law: as :func:`counts` of so many strings.
+
+    For one pair of positions the counts of P independent strings are multinomial, so no strings are needed and P
+    may be anything. Explained in the chapter *Hierarchical clustering*; source: this book.
+
+    Parameters
+    ----------
+    law
+        P(μ, ν), as from :func:`joint`.
+    sizes
+        Numbers of strings P, increasing: each data set holds the one before.
+    seed
+        Integer or CPU ``torch.Generator``.
+
+    Raises
+    ------
+    ValueError
+        For sizes that do not increase or are negative, or a law that is not positive.
+    """
+    sizes = [checks.integer("sizes", P, low=0) for P in sizes]
+    steps = np.diff(sizes, prepend=0)
+    checks.require(len(sizes) > 0 and bool((steps[1:] > 0).all()), "sizes", sizes, "at least one, and increasing")
+    checks.require(bool((law >= 0).all()) and float(law.sum()) > 0, "law", "with negative or no weights", "positive")
+    start = torch.randint(2**63 - 1, (), generator=generator(seed, "contexts.draws"))
+    weights = law.flatten().double().cpu().numpy()
+    new = np.random.default_rng(int(start)).multinomial(steps, weights / weights.sum())
+    return torch.from_numpy(new.cumsum(0)).to(law.device).view(-1, *law.shape)
+
+
+def _law(counts: Tensor) -> Tensor:
+    total = counts.double().sum((-2, -1), keepdim=True)
+    checks.require(bool((total > 0).all()), "counts", "nothing counted", "of at least one string")
+    return counts / total
+
+
+def covariance(counts: Tensor) -> Float[Tensor, "*batch rows columns"]:
+    """Return C(μ, ν) = P̂(μ, ν) − P̂(μ) P̂(ν) of counts, or of any positive weights such as a joint law.
+
+    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025. ``ValueError`` where nothing was
+    counted.
+    """
+    law = _law(counts)
+    return law - law.sum(-1, keepdim=True) * law.sum(-2, keepdim=True)
+
+
+def population_covariance(g: Grammar, pair: Pair) -> Float[Tensor, "vm v"]:
+    """Return C(μ, ν) of infinitely many strings, in closed form from the rules; errors as :func:`joint`.
+
+    Explained in the chapter *Hierarchical clustering*; source: this book.
+    """
+    return covariance(joint(g, pair))
+
+
+def distance_ratio(C: Float[Tensor, "*batch rows columns"], parents: Int[Tensor, " rows"]) -> Float[Tensor, "*batch"]:
+    """Return R = mean ‖C_μ − C_μ'‖² over pairs of synonyms, divided by the mean over all other pairs.
+
+    1 where contexts tell nothing, 0 where synonyms have the same; 1/2 where noise and signal have one variance.
+    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025.
+
+    Parameters
+    ----------
+    C
+        Rows of statistics, one per tuple.
+    parents
+        Symbol that each tuple belongs to.
+
+    Raises
+    ------
+    ValueError
+        Where there are no two tuples of one symbol, or not two symbols.
+    """
+    _, group, sizes = parents.unique(return_inverse=True, return_counts=True)
+    n, synonyms = len(parents), int((sizes * (sizes - 1)).sum())
+    checks.require(0 < synonyms < n * (n - 1), "parents", tuple(sizes.tolist()), "of two symbols or more, one of "
+                   "them with two tuples or more")
+    # Σ_{μ,μ'} ‖C_μ − C_μ'‖² of a group of n = 2 n Σ ‖C_μ‖² − 2 ‖Σ C_μ‖², about any origin
+    C = C - C.mean(-2, keepdim=True)
+    square = C.square().sum(-1)
+    sums = C.new_zeros(*C.shape[:-2], len(sizes), C.shape[-1]).index_add_(-2, group, C)
+    inside = 2 * (square * sizes[group]).sum(-1) - 2 * sums.square().sum((-2, -1))
+    between = 2 * n * square.sum(-1) - inside
+    return inside / synonyms / (between / (n * (n - 1) - synonyms))
+
+
+def ratios(g: Grammar, pair: Pair, sizes: list[int], *, seed: Seed = 0) -> Float[Tensor, " sizes"]:
+    """Return R of one growing data set at each number of strings P; about 1/(1 + P/P*).
+
+    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025. Errors as :func:`joint`,
+    :func:`draws` and :func:`distance_ratio`.
+    """
+    parents = torch.arange(g.v, device=g.rules.device).repeat_interleave(g.m)
+    return distance_ratio(covariance(draws(joint(g, pair), sizes, seed=seed)), parents)
+
+
+def threshold(g: Grammar, pair: Pair, *, at: float = 0.5, seed: Seed = 0) -> float:
+    """Return the number of strings P at which R of a growing data set falls to `at`.
+
+    R is measured in steps of √2 from 1/64 to 64 times v m^(k+2−level)/(1 − f), where theory puts R = 1/2, and
+    interpolated in ln P. NaN where it does not cross `at` there.
+    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025 (criterion).
+
+    Raises
+    ------
+    ValueError
+        For `at` outside (0, 1), m = 1 (no synonyms), f = 1 (no correlations), or as :func:`joint`.
+    """
+    at = checks.real("at", at, 1e-9, 1 - 1e-9)
+    pair.check(g)
+    expected = complexity.sample_complexity(max(pair.k - pair.level, 1) + 1, v=g.v, m=g.m, s=g.s)
+    if pair.level == pair.k:
+        expected /= g.m
+    sizes = sorted({max(round(expected * 2 ** (i / 2)), 1) for i in range(-12, 13)})
+    return crossing(np.array(sizes), 1 - ratios(g, pair, sizes, seed=seed).cpu().numpy(), 1 - at)
+
+
+def masked_gradient(
+    counts: Tensor, bias: Float[Tensor, " columns"] | None = None
+) -> Float[Tensor, "*batch rows columns"]:
+    """Return the gradient ∂CE/∂W[μ, ν] at W = 0 of a linear predictor of a masked context from the tuple seen.
+
+    The logits are W[μ, ν] + b[ν], the loss is the mean cross-entropy over the strings that were counted. Then
+
+        ∂CE/∂W[μ, ν] = −(P̂(μ, ν) − P̂(μ) softmax(b)[ν]).
+
+    With the bias trained first, softmax(b) = P̂(ν), one step from W = 0 writes the empirical covariance into the
+    weights, W = η Ĉ, exactly. With b = 0 it adds the term η P̂(μ) (P̂(ν) − 1/v) of rank one, which says how frequent
+    tuple and context are, and not how they go together. For the common ancestor at the root its share in the squared
+    distances of rows is (1 − f) m^k/(v (m − 1)) of the covariance's: little for k = 1, but it wins at large k.
+
+    Explained in the chapter *Hierarchical clustering*; source: this book, after Favero et al. 2025.
+
+    Parameters
+    ----------
+    counts
+        Counts or weights ``(…, rows, columns)`` of tuple and context.
+    bias
+        ``(columns,)``; None: zero.
+
+    Raises
+    ------
+    ValueError
+        Where nothing was counted, or for a bias of another length.
+    """
+    bias = torch.zeros(counts.shape[-1], device=counts.device) if bias is None else bias
+    checks.require(bias.shape == counts.shape[-1:], "bias", tuple(bias.shape), f"of shape ({counts.shape[-1]},)")
+    law = _law(counts)
+    return law.sum(-1, keepdim=True) * bias.double().softmax(-1) - law
