@@ -42,9 +42,9 @@ class Correlation:
         What the plain estimate would show on top of ‖C‖² at this number of strings; already taken off.
     """
 
-    square: Float[Tensor, "*groups"]
-    error: Float[Tensor, "*groups"]
-    floor: Float[Tensor, "*groups"]
+    square: Float[Tensor, "..."]
+    error: Float[Tensor, "..."]
+    floor: Float[Tensor, "..."]
 
     @property
     def norm(self) -> Float[Tensor, "*groups"]:
@@ -80,11 +80,11 @@ class Overlap:
         Number of blocks of sample and reference.
     """
 
-    value: Float[Tensor, "*groups"]
-    error: Float[Tensor, "*groups"]
+    value: Float[Tensor, "..."]
+    error: Float[Tensor, "..."]
     sample: Correlation
     reference: Correlation
-    left_out: Float[Tensor, "both *groups"]
+    left_out: Float[Tensor, "both ..."]
     blocks: tuple[int, int]
 
 
