@@ -26,13 +26,13 @@ Sampling, sequences per second:
 
 import argparse
 import random
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import pandas as pd
 import torch
+from common import fastest
 
 from hierlib import rhm
 from hierlib.lab.types import Float, Tensor
@@ -40,18 +40,6 @@ from hierlib.rhm import Grammar
 
 AIM = 400e-6         # seconds per sequence, marginals at (v, m, s, L) = (32, 8, 2, 7) in float32 on one core
 PASSES = 12          # over the v·m rule weights of a node, by unfused code (s = 2)
-
-
-def fastest(repeats: int, *calls: Callable[[], object]) -> list[float]:
-    """Return the smallest CPU time of each call in seconds; they run in turns, after one turn that does not count."""
-    best = [float("inf")] * len(calls)
-    for turn in range(repeats + 1):
-        for k, call in enumerate(calls):
-            start = time.process_time()
-            call()
-            if turn:
-                best[k] = min(best[k], time.process_time() - start)
-    return best
 
 
 def row(task: str, g: Grammar, dtype: torch.dtype, against: str, ours: float, other: float, aim: str = "-") -> dict:

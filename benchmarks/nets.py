@@ -19,30 +19,18 @@ transformer:v,d,C,layers/n.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
 import torch
+from common import fastest
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from hierlib import nets
 from hierlib.lab.types import Float, Tensor
-
-
-def fastest(repeats: int, *calls: Callable[[], object]) -> list[float]:
-    """Return the smallest CPU time of each call in seconds; they run in turns, after one turn that does not count."""
-    best = [float("inf")] * len(calls)
-    for turn in range(repeats + 1):
-        for k, call in enumerate(calls):
-            start = time.process_time()
-            call()
-            if turn:
-                best[k] = min(best[k], time.process_time() - start)
-    return best
 
 
 def row(task: str, name: str, against: str, ours: float, other: float, aim: str = "-") -> dict:

@@ -14,14 +14,13 @@ import os
 import pickle
 import re
 import reprlib
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hierlib.lab import checks
+from hierlib.lab import atomic, checks
 
 __all__ = ["load", "save"]
 
@@ -87,23 +86,7 @@ def save(path: str | os.PathLike, state: dict[str, Any], identity: dict[str, Any
     body = buffer.getbuffer()
     head = f"hierlib checkpoint, format {FORMAT}\n{hashlib.sha256(body).hexdigest()}\n".encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(head)
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):              # the new name, too, must reach the disk; Windows has no such call
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    atomic.write(path, head, body)
 
 
 def load(path: str | os.PathLike, identity: dict[str, Any]) -> dict[str, Any] | None:

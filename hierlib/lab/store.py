@@ -14,7 +14,6 @@ import json
 import os
 import time
 import types
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hierlib.lab import checks
+from hierlib.lab import atomic, checks
 
 __all__ = ["Store", "code_version", "plain", "scalar"]
 
@@ -193,12 +192,5 @@ class Store:
     def write(self, arguments: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         """Store the rows of the task called with `arguments`, whole or not at all."""
         path = self.path(arguments)
-        beside = self.folder / f".{path.stem}.{uuid.uuid4().hex}.tmp"
-        try:
-            with open(beside, "x", encoding="ascii") as file:
-                json.dump(self.code | {"arguments": arguments, "rows": rows}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        record = self.code | {"arguments": arguments, "rows": rows}
+        atomic.write(path, json.dumps(record).encode("ascii"))

@@ -1,14 +1,10 @@
 """An interactive figure of synonyms clustered by their contexts: in the static page, JupyterLab and Colab alike."""
 
-import html
-import json
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hierlib.lab import checks
 from hierlib.rhm.grammar import Grammar
+from hierlib.rhm.live import LiveFigure, described
 
 __all__ = ["Synonyms", "synonyms"]
 
@@ -20,27 +16,13 @@ _MAX_LEAVES = 32              # leaves of a drawn tree
 _MAX_FEATURES = 256           # columns of a heat map
 
 
-@dataclass(frozen=True)
-class Synonyms:
+class Synonyms(LiveFigure):
     """The figure of :func:`synonyms`; its HTML holds script and grammar, and fetches nothing.
 
     Shown in the chapter *Hierarchical clustering*; source: this book.
     """
 
-    name: str
-    config: dict[str, Any]
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{key}={self.config[key]}" for key in ("v", "m", "s", "L", "samples", "seed"))
-        return f"Synonyms({self.name!r}, {shown})"
-
-    def _repr_html_(self) -> str:
-        config = html.escape(json.dumps(self.config, separators=(",", ":")))
-        return (
-            f'<div class="synonyms" id="{self.name}" role="group" aria-label="Synonyms clustered by their contexts"'
-            f' data-config="{config}">An interactive figure stands here where scripts may run '
-            f'(in Jupyter: trust the notebook).</div>\n<script>\n{_SCRIPT.read_text("utf-8")}</script>'
-        )
+    script, kind, label, thing = _SCRIPT, "synonyms", "Synonyms clustered by their contexts", "figure"
 
 
 def synonyms(g: Grammar, *, samples: int = 300, seed: int = 0, name: str = "synonyms") -> Synonyms:
@@ -89,8 +71,4 @@ def synonyms(g: Grammar, *, samples: int = 300, seed: int = 0, name: str = "syno
     for size, most, what in sizes:
         checks.require(size <= most, "g", g, f"a grammar of at most {most} {what}, not {size}")
     samples = checks.integer("samples", samples, *_SAMPLES)
-    seed = checks.integer("seed", seed, low=0, high=2**31 - 1)
-    proper = isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", name) is not None
-    checks.require(proper, "name", name, "a letter, then letters, digits, '-' or '_'")
-    return Synonyms(name, {"v": g.v, "m": g.m, "s": g.s, "L": g.L, "samples": samples, "seed": seed,
-                           "rules": g.rules.tolist()})
+    return Synonyms(name, described(g, name, samples=samples, seed=seed))

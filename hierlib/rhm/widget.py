@@ -1,14 +1,10 @@
 """An interactive figure of belief propagation on one tree: in the static page, JupyterLab and Colab alike."""
 
-import html
-import json
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hierlib.lab import checks
 from hierlib.rhm.grammar import Grammar
+from hierlib.rhm.live import LiveFigure, described
 
 __all__ = ["BeliefTree", "belief_tree"]
 
@@ -17,27 +13,13 @@ _MAX_LEAVES = 128             # more do not fit a page
 _MAX_NUMBERS = 50_000         # numbers in the rules: they are written into the page
 
 
-@dataclass(frozen=True)
-class BeliefTree:
+class BeliefTree(LiveFigure):
     """The figure of :func:`belief_tree`; its HTML holds script and grammar, and fetches nothing.
 
     Shown in the chapter *Phase transition*.
     """
 
-    name: str
-    config: dict[str, Any]
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{key}={self.config[key]}" for key in ("v", "m", "s", "L", "seed", "epsilon"))
-        return f"BeliefTree({self.name!r}, {shown})"
-
-    def _repr_html_(self) -> str:
-        config = html.escape(json.dumps(self.config, separators=(",", ":")))
-        return (
-            f'<div class="belief-tree" id="{self.name}" role="group" aria-label="Belief propagation on a tree"'
-            f' data-config="{config}">An interactive tree stands here where scripts may run '
-            f'(in Jupyter: trust the notebook).</div>\n<script>\n{_SCRIPT.read_text("utf-8")}</script>'
-        )
+    script, kind, label, thing = _SCRIPT, "belief-tree", "Belief propagation on a tree", "tree"
 
 
 def belief_tree(
@@ -81,9 +63,5 @@ def belief_tree(
     size = g.rules.numel()
     checks.require(g.d <= _MAX_LEAVES, "g", g, f"a grammar of at most {_MAX_LEAVES} leaves, not {g.d}")
     checks.require(size <= _MAX_NUMBERS, "g", g, f"a grammar of at most {_MAX_NUMBERS} numbers, not {size}")
-    seed = checks.integer("seed", seed, low=0, high=2**31 - 1)
     epsilon = checks.real("epsilon", epsilon, 0.0, 1.0)
-    proper = isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", name) is not None
-    checks.require(proper, "name", name, "a letter, then letters, digits, '-' or '_'")
-    return BeliefTree(name, {"v": g.v, "m": g.m, "s": g.s, "L": g.L, "seed": seed, "epsilon": epsilon,
-                             "rules": g.rules.tolist()})
+    return BeliefTree(name, described(g, name, seed=seed, epsilon=epsilon))

@@ -4,7 +4,6 @@ import html
 import itertools
 import json
 import re
-import shutil
 import subprocess
 
 import numpy as np
@@ -310,18 +309,6 @@ def test_bad_input_is_named(argument, value):
         arguments["g"] = grammar(value)
     with pytest.raises(ValueError, match=f"^{argument} = .*: must be "):
         synonyms(**arguments)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no chromium on the PATH")
-    with playwright.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 def shown(figure):

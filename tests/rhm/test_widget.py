@@ -266,18 +266,6 @@ def test_bad_input_is_named(argument, value):
         belief_tree(**arguments)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no chromium on the PATH")
-    with playwright.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
-
-
 def shown(figure):
     """Read the tooltips: (true symbol, belief, drawn symbol), row by row from the class to the leaves."""
     rows = {}
