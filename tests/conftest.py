@@ -14,6 +14,8 @@ import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from jaxtyping import config  # noqa: E402
 
+from tests.browser import browser  # noqa: E402, F401  (a fixture)
+
 settings.register_profile("book", derandomize=True, deadline=None, database=None, max_examples=30)
 settings.load_profile("book")
 

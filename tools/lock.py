@@ -24,7 +24,7 @@ HEADER = """\
 # No build tag on torch: a CPU and a CUDA build of one version both satisfy it.
 # hierlib itself comes afterwards: pip install --no-deps --no-build-isolation -e .
 """
-EXTRAS = ("book", "test", "cluster")
+EXTRAS = ("book", "test", "cluster", "real")
 
 
 def wanted(pyproject: Path = ROOT / "pyproject.toml") -> list[Requirement]:

@@ -1,58 +1,19 @@
-"""What the interactive figures share: HTML that holds script and data, for the page, JupyterLab and Colab alike."""
+"""What the interactive figures of grammars share."""
 
-import html
-import json
-import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from hierlib.lab import checks
+from hierlib.lab.live import checked
 from hierlib.rhm.grammar import Grammar
 
-__all__ = ["LiveFigure", "described"]
-
-
-@dataclass(frozen=True)
-class LiveFigure:
-    """A figure that is computed in the browser by a script of its own; its HTML fetches nothing.
-
-    Base of the interactive figures of the chapters *Phase transition* and *Hierarchical clustering*.
-
-    Parameters
-    ----------
-    name
-        HTML id.
-    config
-        What the script is given, as JSON.
-    """
-
-    name: str
-    config: dict[str, Any]
-
-    script: ClassVar[Path]                # its file; the figure's element has the class `kind`
-    kind: ClassVar[str]
-    label: ClassVar[str]                  # for screen readers
-    thing: ClassVar[str]                  # what stands there, for readers without scripts
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{key}={value}" for key, value in self.config.items() if key != "rules")
-        return f"{type(self).__name__}({self.name!r}, {shown})"
-
-    def _repr_html_(self) -> str:
-        config = html.escape(json.dumps(self.config, separators=(",", ":")))
-        return (
-            f'<div class="{self.kind}" id="{self.name}" role="group" aria-label="{self.label}"'
-            f' data-config="{config}">An interactive {self.thing} stands here where scripts may run '
-            f'(in Jupyter: trust the notebook).</div>\n<script>\n{self.script.read_text("utf-8")}</script>'
-        )
+__all__ = ["described"]
 
 
 def described(g: Grammar, name: str, **numbers: Any) -> dict[str, Any]:
     """Return the configuration of a figure of grammar `g`: its sizes, `numbers` in their order, its rules.
 
-    The name and the number `seed`, which all figures have, are checked here. Used by the figures of both chapters;
-    source: this book.
+    The name and the number `seed`, which all figures have, are checked here. Used by the figures of the chapters
+    *Phase transition* and *Hierarchical clustering*; source: this book.
 
     Raises
     ------
@@ -60,6 +21,5 @@ def described(g: Grammar, name: str, **numbers: Any) -> dict[str, Any]:
         For a seed outside 0 … 2^31 − 1, or a name that is no letter followed by letters, digits, ``-`` or ``_``.
     """
     seed = checks.integer("seed", numbers["seed"], low=0, high=2**31 - 1)
-    proper = isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", name) is not None
-    checks.require(proper, "name", name, "a letter, then letters, digits, '-' or '_'")
+    checked(name)
     return {"v": g.v, "m": g.m, "s": g.s, "L": g.L, **(numbers | {"seed": seed}), "rules": g.rules.tolist()}

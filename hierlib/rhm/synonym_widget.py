@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from hierlib.lab import checks
+from hierlib.lab.live import LiveFigure
 from hierlib.rhm.grammar import Grammar
-from hierlib.rhm.live import LiveFigure, described
+from hierlib.rhm.live import described
 
 __all__ = ["Synonyms", "synonyms"]
 
@@ -23,6 +24,7 @@ class Synonyms(LiveFigure):
     """
 
     script, kind, label, thing = _SCRIPT, "synonyms", "Synonyms clustered by their contexts", "figure"
+    hidden = ("rules",)
 
 
 def synonyms(g: Grammar, *, samples: int = 300, seed: int = 0, name: str = "synonyms") -> Synonyms:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from hierlib.lab import checks
+from hierlib.lab.live import LiveFigure
 from hierlib.rhm.grammar import Grammar
-from hierlib.rhm.live import LiveFigure, described
+from hierlib.rhm.live import described
 
 __all__ = ["BeliefTree", "belief_tree"]
 
@@ -20,6 +21,7 @@ class BeliefTree(LiveFigure):
     """
 
     script, kind, label, thing = _SCRIPT, "belief-tree", "Belief propagation on a tree", "tree"
+    hidden = ("rules",)
 
 
 def belief_tree(

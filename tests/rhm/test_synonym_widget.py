@@ -15,7 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from hierlib import rhm
 from hierlib.rhm import clustering, synonym_widget
 from hierlib.rhm.synonym_widget import synonyms
-from tests.rhm.test_widget import _node, assert_frequencies, plain
+from tests.browser import node_path
+from tests.rhm.test_widget import assert_frequencies, plain
 
 # standard input: [[function, argument, …], …]; an argument ["rng", seed] stands for a generator
 RUNNER = """
@@ -37,7 +38,7 @@ SIZES = [(6, 3, 2, 3), (4, 2, 3, 2), (5, 2, 2, 4), (3, 2, 3, 3)]   # v, m, s, L
 
 def script(*calls):
     """Run calls of the script's functions under node, in one process; one result each."""
-    done = subprocess.run([_node(), "-e", RUNNER, str(synonym_widget._SCRIPT)], input=json.dumps(calls), text=True,
+    done = subprocess.run([node_path(), "-e", RUNNER, str(synonym_widget._SCRIPT)], input=json.dumps(calls), text=True,
                           capture_output=True, timeout=120, check=True)
     return json.loads(done.stdout)
 

@@ -4,7 +4,6 @@ import html
 import itertools
 import json
 import re
-import shutil
 import subprocess
 from collections import Counter
 
@@ -15,6 +14,7 @@ from scipy.stats import chi2
 
 from hierlib import rhm
 from hierlib.rhm import belief_tree, theory, widget
+from tests.browser import node_path
 
 GRAMMARS = [  # v, m, s, L
     (3, 2, 2, 3), (4, 3, 2, 2), (3, 2, 3, 2), (4, 1, 2, 3), (3, 1, 3, 2), (5, 2, 2, 2), (2, 2, 2, 2),
@@ -38,16 +38,9 @@ console.log(JSON.stringify(calls.map((call) => {
 """
 
 
-def _node() -> str:
-    if found := shutil.which("node"):
-        return found
-    driver = pytest.importorskip("playwright._impl._driver", reason="no node on the PATH, no playwright")
-    return driver.compute_driver_executable()[0]
-
-
 def script(*calls):
     """Run calls of the script's functions under node, in one process; one result each."""
-    done = subprocess.run([_node(), "-e", RUNNER, str(widget._SCRIPT)], input=json.dumps(calls), text=True,
+    done = subprocess.run([node_path(), "-e", RUNNER, str(widget._SCRIPT)], input=json.dumps(calls), text=True,
                           capture_output=True, timeout=120, check=True)
     return json.loads(done.stdout)
 

@@ -1,4 +1,4 @@
-"""What the tests of the interactive figures share."""
+"""What the tests of the interactive figures share: a browser, and node for a script without a page."""
 
 import shutil
 
@@ -15,3 +15,11 @@ def browser():
         chromium = p.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         yield chromium
         chromium.close()
+
+
+def node_path() -> str:
+    """Return the path of node: the one on the PATH, or the one inside the playwright package."""
+    if found := shutil.which("node"):
+        return found
+    driver = pytest.importorskip("playwright._impl._driver", reason="no node on the PATH, no playwright")
+    return driver.compute_driver_executable()[0]
