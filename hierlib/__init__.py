@@ -2,16 +2,17 @@
 
 =============  =================================================================================
 ``rhm``        Random Hierarchy Model: grammar, exact inference, theory, clustering by contexts
-``diffusion``  noise schedules; discrete diffusion: processes, losses, samplers
-``nets``       tree U-Net, convolutions, transformer, MLP; ensembles in one batched call
-``real``       real text from installed packages or files
+``cumulants``  mixed cumulant model, Gaussian surrogates, one neuron's loss and its projected SGD
+``diffusion``  noise schedules; Gaussian and discrete diffusion: losses, samplers, exact denoisers
+``nets``       U-Nets of trees and images, convolutions, transformer, MLP; ensembles in one batched call
+``real``       real photographs and text from installed packages or files
 ``lab``        scale and device, seeds, training, sweeps, claims, figures: what every chapter uses
 =============  =================================================================================
 
-Rooms for a phenomenon (``rhm``) stand on the others and never import each other.
+Rooms for a phenomenon (``rhm``, ``cumulants``) stand on the others and never import each other.
 """
 
-from hierlib import diffusion, lab, nets, real, rhm
+from hierlib import cumulants, diffusion, lab, nets, real, rhm
 
-__all__ = ["diffusion", "lab", "nets", "real", "rhm"]
+__all__ = ["cumulants", "diffusion", "lab", "nets", "real", "rhm"]
 __version__ = "0.1.0"

@@ -13,8 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 PEERS = {
+    "cumulants": {"loop", "full"},
     "belief": {"naive", "traffic", "pgmpy", "loop", "randint"},
     "nets": {"matmul", "convolution", "loop", "baddbmm"},
+    "unet": {"matmul", "layers", "contiguous", "loop"},
 }
 
 

@@ -1,5 +1,5 @@
-"""Diffusion models: noise schedules, and discrete diffusion of strings."""
+"""Diffusion models: noise schedules, Gaussian diffusion with its exact denoisers, discrete diffusion of strings."""
 
-from hierlib.diffusion import discrete, schedule
+from hierlib.diffusion import discrete, gaussian, ideal, levels, schedule
 
-__all__ = ["discrete", "schedule"]
+__all__ = ["discrete", "gaussian", "ideal", "levels", "schedule"]

@@ -1,4 +1,4 @@
-"""Fully connected networks: a general one, and one on strings of tokens that knows nothing of the tree."""
+"""Fully connected networks: a general one, one on strings of tokens that knows no tree; and a skip around a network."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,7 +11,7 @@ from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Tensor
 from hierlib.nets.parameters import initialise, standardise
 
-__all__ = ["MLP", "TokenMLP"]
+__all__ = ["MLP", "Skip", "TokenMLP"]
 
 
 class MLP(nn.Module):
@@ -95,3 +95,34 @@ class TokenMLP(nn.Module):
         checks.require(likelihood.ndim == 3 and likelihood.shape[1:] == (self.d, self.v), "likelihood",
                        tuple(likelihood.shape), f"of shape (n, {self.d}, {self.v})")
         return self.net(standardise(likelihood).flatten(1)).view(likelihood.shape)
+
+
+class Skip(nn.Module):
+    """Denoiser D(x) = c x + net(x) with a trained number c: the network has to learn only what scaling x cannot do.
+
+    Explained in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026).
+
+    Parameters
+    ----------
+    net
+        A network whose output has the shape of its first input, for example a two-layer :class:`MLP`.
+    scale
+        c at the start; √ᾱ is the least-squares value for white data of variance 1.
+
+    Raises
+    ------
+    ValueError
+        For a `net` that is no module or a `scale` that is not finite; when called, when the shapes differ.
+    """
+
+    def __init__(self, net: nn.Module, scale: float = 1.0) -> None:
+        super().__init__()
+        checks.require(isinstance(net, nn.Module), "net", net, "a torch module")
+        self.net = net
+        self.scale = nn.Parameter(torch.tensor(checks.real("scale", scale)))
+
+    def forward(self, x: Float[Tensor, "n *shape"], *more: object) -> Float[Tensor, "n *shape"]:
+        """Return c x + net(x, …), of the shape of `x`; `more` (noise level, condition) is handed on to the network."""
+        y = self.net(x, *more)
+        checks.require(y.shape == x.shape, "net(x)", tuple(y.shape), f"of the shape of x, {tuple(x.shape)}")
+        return self.scale * x + y

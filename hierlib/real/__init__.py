@@ -1,6 +1,6 @@
-"""Real data from installed packages or from files: English text, its symbols and its correlations."""
+"""Real data from installed packages or from files: English text and natural images, their symbols and correlations."""
 
-from hierlib.real import coherence, text
+from hierlib.real import cifar, coherence, crops, images, text
 from hierlib.real.vocabulary import Vocabulary
 
-__all__ = ["Vocabulary", "coherence", "text"]
+__all__ = ["Vocabulary", "cifar", "coherence", "crops", "images", "text"]

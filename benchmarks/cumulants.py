@@ -1,0 +1,100 @@
+"""pSGD of many replicas of one neuron: speed against peers.
+
+    python benchmarks/cumulants.py            about a minute
+    python benchmarks/cumulants.py --quick    a few seconds; shows that everything runs, its figures mean little
+
+A row compares hierlib with one other way of getting the same trajectories in law. Both run in turns, several times, on
+one torch thread, and the smallest CPU time of each counts. `ratio` is the speed of hierlib over that of the other:
+above 1 hierlib is faster. Peers are checked to have the same overlap in mean before they are timed. Speeds are in
+steps × replicas per second; `ns` is hierlib's time per sample and replica.
+
+- loop: a Python loop over replicas, each trained alone by automatic differentiation of the loss.
+- full: the chain of overlaps against pSGD in all dimensions.
+
+Runs are named by dimension, batch, replicas.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+from common import fastest
+
+from hierlib.cumulants.chain import chain
+from hierlib.cumulants.model import MixedCumulantModel
+from hierlib.cumulants.neuron import TiedNeuron
+from hierlib.cumulants.psgd import psgd
+from hierlib.lab import generator
+from hierlib.lab.types import Tensor
+
+NEURON = TiedNeuron()
+START = (0.6, 0.3)
+STEP = 0.05
+
+
+def loop(model: MixedCumulantModel, batch: int, steps: int, replicas: int) -> Tensor:
+    """Return the final overlaps with u and v, ``(2, replicas)``, of replicas that are trained one after another."""
+    ends = []
+    for replica in range(replicas):
+        rng = generator(replica, "benchmark")
+        w = torch.randn(model.d, generator=rng)
+        w[:2] = 0
+        w = w / w.norm() * math.sqrt(1 - START[0] ** 2 - START[1] ** 2)
+        w[:2] = torch.tensor(START)
+        for _ in range(steps):
+            w.requires_grad_()
+            x0 = model.sample(batch, rng)
+            noise = torch.randn(batch, model.d, generator=rng)
+            g, = torch.autograd.grad(NEURON.loss(w, x0, noise), w)
+            w = w.detach()
+            w = w - STEP * (g - (g @ w) * w)
+            w = w / w.norm()
+        ends.append(w[:2])
+    return torch.stack(ends, 1).double()
+
+
+def rows(d: int, batch: int, replicas: int, steps: int, alone: int, repeats: int) -> list[dict]:
+    """Return the rows of one size; the loop does `alone` replicas only, and the chain ten times the steps."""
+    model = MixedCumulantModel(d)
+
+    def ours(function: Callable, steps: int) -> Callable[[], Tensor]:
+        def call() -> Tensor:
+            run = function(model, NEURON, step=STEP, batch=batch, samples=steps * batch, replicas=replicas, start=START)
+            return torch.stack([run.alpha_u[-1], run.alpha_v[-1]])
+
+        return call
+
+    ends = [ours(psgd, steps)(), ours(chain, steps)(), loop(model, batch, steps, alone)]
+    for end in ends[1:]:
+        error = (end.var(1) / end.shape[1] + ends[0].var(1) / replicas).sqrt()
+        if not float(((end.mean(1) - ends[0].mean(1)) / error).abs().max()) < 6:
+            raise SystemExit(f"d = {d}: overlaps differ, {[end.mean(1).tolist() for end in ends]}")
+    seconds = fastest(repeats, ours(psgd, steps), ours(chain, 10 * steps), lambda: loop(model, batch, steps, alone))
+    full, reduced, single = (count / time for count, time in
+                             zip((replicas * steps, replicas * 10 * steps, alone * steps), seconds, strict=True))
+    name = f"{d},{batch},{replicas}"
+    return [
+        {"task": task, "run": name, "unit": "steps/s", "hierlib": f"{mine:.3g}", "ns": f"{1e9 / mine / batch:.3g}",
+         "against": against, "other": f"{other:.3g}", "ratio": f"{mine / other:.3g}"}
+        for task, mine, against, other in (
+            ("psgd", full, "loop", single), ("chain", reduced, "loop", single), ("chain", reduced, "full", full))
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few replicas, steps and repeats")
+    quick = parser.parse_args().quick
+    torch.set_num_threads(1)
+    print(f"# torch {torch.__version__}, one thread")
+    sizes = ((8, 4, 20),) if quick else ((16, 16, 192), (64, 8, 256), (64, 128, 192), (256, 32, 256))
+    steps, alone, repeats = (5, 3, 1) if quick else (20, 8, 4)
+    table = [row for size in sizes for row in rows(*size, steps, alone, repeats)]
+    print(pd.DataFrame(table).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""The mixed cumulant model: one direction with a spike in the covariance, one with a spike in a higher cumulant.
+
+    x_0 = √β_u λ u + S(√β_v ν v + z),    S = 1 − β_v/(1 + β_v + √(1 + β_v)) v vᵀ,    z ~ N(0, 1_d)
+
+with orthogonal unit vectors u, v. The latent λ ~ N(0, 1) gives u the variance 1 + β_u. S takes the variance along v
+back to 1, where x·v = (√β_v ν + z_v)/√(1 + β_v): nothing of v is left in the covariance unless λ and ν are correlated,
+and what can be learnt of it is in the cumulants of ν. All latents ν have mean 0 and variance 1.
+"""
+
+import math
+
+import numpy as np
+import torch
+from scipy.special import gammainc
+
+from hierlib.lab import checks, generator
+from hierlib.lab.seeds import Seed
+from hierlib.lab.types import Float, Tensor
+
+__all__ = ["LATENTS", "MixedCumulantModel"]
+
+LATENTS = ("independent", "sign", "abs", "laplace")
+
+_MEDIAN = 0.6744897501960817          # of |λ|
+_FAR = 11.0                           # P(|λ| > 11) = 4e-28
+_MAX_ORDER = 12                       # of cumulants
+
+
+def _normal(n: int, rng: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Draw n numbers N(0, 1); fewer are the first ones of more, as torch fills in groups of 16."""
+    return torch.randn(-(-n // 16) * 16, generator=rng, device=rng.device, dtype=dtype)[:n]
+
+
+class MixedCumulantModel:
+    """The mixed cumulant model with a covariance spike along u and a higher-order spike along v.
+
+    Explained in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026; the
+    whitening S is that of Bardone, Goldt 2024).
+
+    Parameters
+    ----------
+    d
+        Dimension, at least 2.
+    beta_u, beta_v
+        Strengths β_u, β_v ≥ 0 of the two spikes.
+    latents
+        Law of (λ, ν), where λ ~ N(0, 1) always: ``"independent"``, ν a fair coin ±1; ``"sign"``, ν = sign λ;
+        ``"abs"``, ν = sign(\\|λ\\| − median), which is uncorrelated with λ but depends on it; ``"laplace"``, ν
+        independent, Laplace of variance 1, whose fourth cumulant is +3 where the coin has −2.
+    u, v
+        Orthogonal unit vectors ``(d,)``; the first two axes by default. Kept in float64, made orthonormal to its
+        precision.
+
+    Raises
+    ------
+    ValueError
+        For d below 2, negative or infinite strengths, unknown latents, or vectors that are not orthonormal to 1e-5.
+    """
+
+    def __init__(
+        self, d: int, beta_u: float = 1.0, beta_v: float = 10.0, latents: str = "independent",
+        u: Tensor | None = None, v: Tensor | None = None,
+    ) -> None:
+        self.d = checks.integer("d", d, low=2)
+        self.beta_u = checks.real("beta_u", beta_u, 0.0)
+        self.beta_v = checks.real("beta_v", beta_v, 0.0)
+        self.latents = checks.one_of("latents", latents, LATENTS)
+        axes = torch.eye(2, self.d, dtype=torch.float64)
+        self.u = self._unit("u", axes[0] if u is None else u)
+        self.v = self._unit("v", axes[1] if v is None else v)
+        overlap = float(self.u @ self.v)
+        checks.require(abs(overlap) < 1e-5, "u·v", overlap, "0, as u and v are orthogonal (give both, or neither)")
+        self.v = self._unit("v", self.v - overlap * self.u)
+        self._kappa: dict[tuple[int, int], float] = {}                   # latent cumulants, once computed
+
+    def __repr__(self) -> str:
+        """Name the parameters, without the directions."""
+        strengths = f"beta_u={self.beta_u:g}, beta_v={self.beta_v:g}"
+        return f"MixedCumulantModel(d={self.d}, {strengths}, latents={self.latents!r})"
+
+    def _unit(self, name: str, vector: Tensor) -> Tensor:
+        checks.require(isinstance(vector, Tensor) and vector.shape == (self.d,), name,
+                       tuple(getattr(vector, "shape", ())), f"a tensor of shape ({self.d},)")
+        vector = vector.detach().to("cpu", torch.float64)
+        norm = float(vector.norm())
+        checks.require(abs(norm - 1) < 1e-5, f"‖{name}‖", norm, "1")
+        return vector / norm
+
+    # ---- closed forms
+
+    @property
+    def r2(self) -> float:
+        """Share r² = β_v/(1 + β_v) of the latent in the unit variance along v."""
+        return self.beta_v / (1 + self.beta_v)
+
+    @property
+    def cross(self) -> float:
+        """Covariance c = √β_u r E[λν] of x·u and x·v."""
+        return self.joint_cumulant(1, 1)
+
+    @property
+    def mixed_cumulant(self) -> float:
+        """Third cumulant κ(u, u, v) = β_u r E[λ²ν]."""
+        return self.joint_cumulant(2, 1)
+
+    @property
+    def fourth_cumulant(self) -> float:
+        """Fourth cumulant of x·v: κ₄ = −2r⁴ for ν = ±1, +3r⁴ for ``"laplace"``."""
+        return self.joint_cumulant(0, 4)
+
+    def latent_moment(self, p: int, q: int) -> float:
+        """Return E[λ^p ν^q] in closed form, for p, q ≥ 0."""
+        p, q = checks.integer("p", p, low=0), checks.integer("q", q, low=0)
+        absolute = 2 ** (p / 2) * math.gamma((p + 1) / 2) / math.sqrt(math.pi)                  # E|λ|^p
+        plain = absolute if p % 2 == 0 else 0.0
+        if q % 2 == 0:
+            return plain * (math.factorial(q) / 2 ** (q / 2) if self.latents == "laplace" else 1.0)
+        if self.latents == "sign":
+            return absolute - plain
+        if self.latents == "abs":
+            return plain * (1 - 2 * float(gammainc((p + 1) / 2, _MEDIAN**2 / 2)))
+        return 0.0
+
+    def _latent_cumulant(self, p: int, q: int) -> float:
+        """κ(λ p times, ν q times), from the recursion that takes one factor out of the moment E[λ^p ν^q]."""
+        if (p, q) not in self._kappa:
+            m, n = (p - 1, q) if p else (0, q - 1)                       # the other factors
+            rest = sum(math.comb(m, i) * math.comb(n, j) * self._latent_cumulant(p - i, q - j)
+                       * self.latent_moment(i, j) for i in range(m + 1) for j in range(n + 1) if i + j)
+            self._kappa[p, q] = self.latent_moment(p, q) - rest
+        return self._kappa[p, q]
+
+    def joint_cumulant(self, p: int, q: int) -> float:
+        """Return κ(x·u p times, x·v q times) in closed form, for 1 ≤ p + q ≤ 12.
+
+        Raises
+        ------
+        ValueError
+            For negative p, q, or an order p + q out of range.
+        """
+        p, q = checks.integer("p", p, low=0), checks.integer("q", q, low=0)
+        checks.integer("p + q", p + q, low=1, high=_MAX_ORDER)
+        noise = {(2, 0): 1.0, (0, 2): 1 / (1 + self.beta_v)}.get((p, q), 0.0)
+        return self.beta_u ** (p / 2) * self.r2 ** (q / 2) * self._latent_cumulant(p, q) + noise
+
+    def covariance(self) -> Float[Tensor, "d d"]:
+        """Return the covariance 1 + β_u u uᵀ + c (u vᵀ + v uᵀ), ``(d, d)`` float64 on the CPU."""
+        uv = torch.outer(self.u, self.v)
+        return (torch.eye(self.d, dtype=torch.float64) + self.beta_u * torch.outer(self.u, self.u)
+                + self.cross * (uv + uv.T))
+
+    def latent_quadrature(
+        self, order: int = 64
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"], Float[Tensor, " K"]]:
+        """Return nodes λ, ν and weights with Σ_k weight_k g(λ_k, ν_k) = E g(λ, ν), float64 ``(K,)`` on the CPU.
+
+        Gauss–Hermite in λ times the coin, or Gauss–Laguerre on each half-line of the Laplace law; where ν jumps with λ,
+        Gauss–Legendre on the intervals between the jumps. Errors are near 1e-13 for smooth g that grow polynomially.
+
+        Parameters
+        ----------
+        order
+            Nodes per interval, in [2, 128]; K is 2 to 4 times that, and 2·order² for ``"laplace"``.
+        """
+        order = checks.integer("order", order, low=2, high=128)
+        if self.latents in ("sign", "abs"):
+            ends = [0.0, _FAR] if self.latents == "sign" else [0.0, _MEDIAN, _FAR]
+            node, weight = np.polynomial.legendre.leggauss(order)
+            half = np.diff(ends)[:, None] / 2
+            lam = (np.array(ends[:-1])[:, None] + half * (node + 1)).ravel()
+            weight = (half * weight).ravel() * np.exp(-(lam**2) / 2) / math.sqrt(2 * math.pi)
+            lam, weight = np.concatenate([-lam, lam]), np.concatenate([weight, weight])
+            nu = np.sign(lam if self.latents == "sign" else np.abs(lam) - _MEDIAN)
+        else:
+            lam, weight = np.polynomial.hermite_e.hermegauss(order)
+            nu, other = np.ones(1), np.ones(1)
+            if self.latents == "laplace":
+                nu, other = np.polynomial.laguerre.laggauss(order)
+                nu = nu / math.sqrt(2)
+            nu, other = np.concatenate([-nu, nu]), np.concatenate([other, other]) / 2
+            shape = (len(lam), len(nu))
+            lam, nu = np.broadcast_to(lam[:, None], shape).ravel(), np.broadcast_to(nu, shape).ravel()
+            weight = (weight[:, None] / math.sqrt(2 * math.pi) * other).ravel()
+        return torch.tensor(lam), torch.tensor(nu), torch.tensor(weight)
+
+    # ---- draws
+
+    def _nu(self, lam: Tensor, rng: torch.Generator) -> Tensor:
+        if self.latents == "sign":
+            return torch.where(lam < 0, -1.0, 1.0).to(lam.dtype)
+        if self.latents == "abs":
+            return torch.where(lam.abs() < _MEDIAN, -1.0, 1.0).to(lam.dtype)
+        wide = torch.float64 if self.latents == "laplace" else torch.float32
+        draw = 2 * torch.rand(lam.shape, generator=rng, device=rng.device, dtype=wide)       # integer part: the sign
+        sign = draw.floor().mul_(2).sub_(1)
+        return (sign * -torch.log1p(-draw.frac()) / math.sqrt(2) if self.latents == "laplace" else sign).to(lam.dtype)
+
+    def draw_latents(self, shape: tuple[int, ...], rng: torch.Generator, dtype: torch.dtype = torch.float32) -> tuple[
+            Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+        """Draw λ and ν, tensors of the given `shape` and `dtype` on the device of the generator."""
+        lam = torch.randn(shape, generator=rng, device=rng.device, dtype=dtype)
+        return lam, self._nu(lam, rng)
+
+    def _parts(self, n: int, seed: Seed, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw λ, ν and z, each from a stream of its own when the seed is an integer."""
+        checks.require(dtype.is_floating_point, "dtype", dtype, "a real floating-point type")
+        n = checks.integer("n", n, low=0)
+        streams = [generator(seed, "MixedCumulantModel.sample", name) for name in ("lam", "nu", "z")]
+        lam = _normal(n, streams[0], dtype)
+        return lam, self._nu(lam, streams[1]), _normal(n * self.d, streams[2], dtype).view(n, self.d)
+
+    def _assemble(self, lam: Tensor, nu: Tensor, z: Tensor) -> Tensor:
+        u, v = self.u.to(z), self.v.to(z)
+        along_v = math.sqrt(self.r2) * nu - (1 - 1 / math.sqrt(1 + self.beta_v)) * (z @ v)
+        return torch.addr(z, math.sqrt(self.beta_u) * lam, u).addr_(along_v, v)
+
+    def sample(
+        self, n: int, seed: Seed = 0, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "n d"]:
+        """Draw n points x_0, ``(n, d)``.
+
+        They are drawn on the CPU and moved to `device`, so that they are the same everywhere. With one integer seed,
+        a smaller n gives the first rows of a larger n (to rounding).
+
+        Parameters
+        ----------
+        n
+            How many, at least 0.
+        seed
+            Integer or CPU ``torch.Generator``.
+        device, dtype
+            Of the result; a smaller dtype gives other numbers, not rounded ones.
+
+        Raises
+        ------
+        ValueError
+            For a bad n or seed, or a dtype that is not real.
+        """
+        return self._assemble(*self._parts(n, seed, dtype)).to(device)
+
+    def pair(
+        self, n: int, seed: Seed = 0, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32,
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+        """Draw n points x_0 and their Gaussian surrogates, ``(n, d)`` each, that share λ and z.
+
+        In the surrogate ν is replaced by E[λν] λ + √(1 − E[λν]²) g with a new g ~ N(0, 1): Gaussian data of the same
+        mean and covariance. The first is :meth:`sample` of the same seed; parameters and errors are as there.
+        """
+        lam, nu, z = self._parts(n, seed, dtype)
+        c = self.latent_moment(1, 1)
+        g = c * lam + math.sqrt(1 - c**2) * _normal(n, generator(seed, "MixedCumulantModel.pair"), dtype)
+        return self._assemble(lam, nu, z).to(device), self._assemble(lam, g, z).to(device)

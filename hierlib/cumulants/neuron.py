@@ -1,0 +1,210 @@
+"""The smallest denoiser that can learn a direction: one neuron with tied weights and a skip connection.
+
+D_w(x) = a x + κ w φ(w·x) on x_t = a x₀ + b ε, with ‖w‖ = 1 and a² + b² = 1.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from hierlib.lab import checks
+from hierlib.lab.types import Float, Tensor
+
+__all__ = ["Activation", "TiedNeuron", "cosine", "relu", "sine", "tanh", "value_and_derivative"]
+
+
+def _tanh_pair(s: Tensor, gain: float) -> tuple[Tensor, Tensor]:
+    t = torch.tanh(gain * s)
+    return t, gain * (1 - t * t)
+
+
+FORMS = {                                        # kind -> φ(s), and the pair (φ(s), φ'(s))
+    "sine": (lambda s, w: torch.sin(w * s), lambda s, w: (torch.sin(w * s), w * torch.cos(w * s))),
+    "cosine": (lambda s, w: torch.cos(w * s), lambda s, w: (torch.cos(w * s), -w * torch.sin(w * s))),
+    "tanh": (lambda s, gain: torch.tanh(gain * s), _tanh_pair),
+    "relu": (lambda s, bias: torch.relu(s + bias), lambda s, bias: (torch.relu(s + bias), (s > -bias).to(s.dtype))),
+}
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Elementwise function φ with its exact derivative: a weighted sum of sines, cosines, tanh and biased ReLUs.
+
+    Made by :func:`sine`, :func:`cosine`, :func:`tanh`, :func:`relu`, and their sums and multiples:
+    ``sine(1.5) + 0.5 * cosine(1.5)``. Explained in the chapter *Simplicity bias*; source: this book.
+
+    Parameters
+    ----------
+    terms
+        Triples (weight, kind, parameter), kind one of "sine", "cosine", "tanh", "relu".
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind or a number that is not finite.
+    """
+
+    terms: tuple[tuple[float, str, float], ...]
+
+    def __post_init__(self) -> None:
+        for weight, kind, parameter in self.terms:
+            checks.real("weight", weight)
+            checks.real({"tanh": "gain", "relu": "bias"}.get(kind, "omega"), parameter)
+            checks.one_of("kind", kind, tuple(FORMS))
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Places where the derivative jumps."""
+        return tuple(-bias for _, kind, bias in self.terms if kind == "relu")
+
+    def __call__(self, s: Tensor) -> Tensor:
+        """Return φ(s)."""
+        return sum(weight * FORMS[kind][0](s, parameter) for weight, kind, parameter in self.terms)
+
+    def pair(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return φ(s) and φ'(s)."""
+        pairs = [(weight, *FORMS[kind][1](s, parameter)) for weight, kind, parameter in self.terms]
+        return sum(c * value for c, value, _ in pairs), sum(c * slope for c, _, slope in pairs)
+
+    def __add__(self, other: "Activation") -> "Activation":
+        """Return the sum of two activations."""
+        return Activation(self.terms + other.terms) if isinstance(other, Activation) else NotImplemented
+
+    def __mul__(self, factor: float) -> "Activation":
+        """Return a multiple."""
+        return Activation(tuple((factor * weight, kind, p) for weight, kind, p in self.terms))
+
+    __rmul__ = __mul__
+
+
+def sine(omega: float = 1.5) -> Activation:
+    """Return φ(s) = sin(ωs): odd and bounded, with a large third Hermite coefficient.
+
+    The default of the chapter *Simplicity bias*; source: this book. ValueError for an ω that is not finite.
+    """
+    return Activation(((1.0, "sine", omega),))
+
+
+def cosine(omega: float = 1.5) -> Activation:
+    """Return φ(s) = cos(ωs), even: added to a sine it makes odd cumulants visible.
+
+    Used in the chapter *Simplicity bias*; source: this book. ValueError for an ω that is not finite.
+    """
+    return Activation(((1.0, "cosine", omega),))
+
+
+def tanh(gain: float = 2.0) -> Activation:
+    """Return φ(s) = tanh(gain · s).
+
+    Used in the chapter *Simplicity bias*; source: this book. ValueError for a gain that is not finite.
+    """
+    return Activation(((1.0, "tanh", gain),))
+
+
+def relu(bias: float = 0.0) -> Activation:
+    """Return φ(s) = max(0, s + bias); without a bias it is blind to every symmetric whitened spike.
+
+    Used in the chapter *Simplicity bias*; source: this book. ValueError for a bias that is not finite.
+    """
+    return Activation(((1.0, "relu", bias),))
+
+
+def value_and_derivative(phi: Callable[[Tensor], Tensor], s: Float[Tensor, "*n"]) -> tuple[Tensor, Tensor]:
+    """Return (φ(s), φ'(s)): exact for an :class:`Activation`, by automatic differentiation for any torch function.
+
+    Used in the chapter *Simplicity bias*; source: this book. ValueError when φ is not elementwise in shape.
+    """
+    if isinstance(phi, Activation):
+        return phi.pair(s)
+    value, pull_back = torch.func.vjp(phi, s)
+    checks.require(value.shape == s.shape, "phi", phi, "elementwise: an output of the shape of its input")
+    return value, pull_back(torch.ones_like(value))[0]
+
+
+@dataclass(frozen=True)
+class TiedNeuron:
+    """Denoiser D_w(x) = a x + κ w φ(w·x) for x_t = a x₀ + b ε; its weights w are arguments, not parameters.
+
+    One direction is w (d,); many replicas at once are w (S, d), on shared samples (n, d) or on their own (S, n, d).
+    Explained in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026).
+
+    Parameters
+    ----------
+    phi
+        Activation: an :class:`Activation`, or any elementwise torch function.
+    kappa
+        Strength κ and sign of the output.
+    alpha_bar
+        Signal power a² at the one noise level, strictly between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        For parameters out of range, or (when called) for shapes that do not fit.
+    """
+
+    phi: Callable[[Tensor], Tensor] = field(default_factory=sine)
+    kappa: float = 0.5
+    alpha_bar: float = 0.7
+
+    def __post_init__(self) -> None:
+        checks.require(callable(self.phi), "phi", self.phi, "an activation: a function of a tensor")
+        object.__setattr__(self, "kappa", checks.real("kappa", self.kappa))
+        object.__setattr__(self, "alpha_bar", checks.real("alpha_bar", self.alpha_bar, 0.0, 1.0))
+        checks.require(0 < self.alpha_bar < 1, "alpha_bar", self.alpha_bar, "strictly between 0 and 1")
+
+    @property
+    def a(self) -> float:
+        """Amplitude of the signal, √ᾱ."""
+        return math.sqrt(self.alpha_bar)
+
+    @property
+    def b(self) -> float:
+        """Amplitude of the noise, √(1 − ᾱ)."""
+        return math.sqrt(1 - self.alpha_bar)
+
+    def __call__(self, w: Float[Tensor, "*S d"], x_t: Float[Tensor, "*R n d"]) -> Float[Tensor, "*T n d"]:
+        """Return the denoised samples, ``(n, d)`` or ``(S, n, d)``."""
+        return self.a * x_t + self.kappa * self.phi(_project(w, x_t))[..., None] * w[..., None, :]
+
+    def loss(
+        self, w: Float[Tensor, "*S d"], x0: Float[Tensor, "*R n d"], noise: Float[Tensor, "*R n d"],
+        *, constant: bool = True,
+    ) -> Float[Tensor, "*T"]:
+        """Return ½‖x₀ − D_w(a x₀ + b ε)‖², mean over samples, per direction.
+
+        With `constant` False without the part ½‖x₀ − a x_t‖² that does not depend on w, for ‖w‖ = 1.
+        """
+        x_t, e = self._noised(x0, noise)
+        if constant:
+            return (x0 - self(w, x_t)).square().sum(-1).mean(-1) / 2
+        value = self.phi(_project(w, x_t))
+        return (self.kappa**2 / 2 * value.square() - self.kappa * value * _project(w, e)).mean(-1)
+
+    def gradient(
+        self, w: Float[Tensor, "*S d"], x0: Float[Tensor, "*R n d"], noise: Float[Tensor, "*R n d"],
+    ) -> Float[Tensor, "*S d"]:
+        """Return the mean gradient of the loss without its constant, not yet projected on the sphere.
+
+        g = −κ [(e·w − κφ) φ'(s) x_t + φ(s) e], s = w·x_t, e = x₀ − a x_t; on the sphere, (1 − wwᵀ)g, it is that of
+        the whole loss.
+        """
+        x_t, e = self._noised(x0, noise)
+        value, slope = value_and_derivative(self.phi, _project(w, x_t))
+        pull = (_project(w, e) - self.kappa * value) * slope
+        total = torch.einsum("...n,...nd->...d", pull, x_t) + torch.einsum("...n,...nd->...d", value, e)
+        return -self.kappa / x0.shape[-2] * total
+
+    def _noised(self, x0: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x_t = a x₀ + b ε, and what the skip connection leaves, e = x₀ − a x_t."""
+        x_t = self.a * x0 + self.b * noise
+        return x_t, x0 - self.a * x_t
+
+
+def _project(w: Tensor, x: Tensor) -> Tensor:
+    """Return w·x: (..., d), (..., n, d) -> (..., n)."""
+    checks.require(x.ndim >= 2 and x.shape[-1] == w.shape[-1], "x", tuple(x.shape),
+                   f"of shape (n, d) or (S, n, d) with d = {w.shape[-1]} as in w")
+    return torch.einsum("...nd,...d->...n", x, w)

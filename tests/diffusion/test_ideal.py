@@ -1,0 +1,193 @@
+"""Exact denoisers against matrix inversion, automatic derivatives of log p (Tweedie), quadrature and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from hierlib import lab
+from hierlib.diffusion import gaussian, ideal
+from hierlib.diffusion.ideal import Empirical, GaussianMixture, Wiener
+
+D64 = torch.float64
+
+
+def normal(*shape, seed=0, dtype=D64):
+    return torch.randn(*shape, generator=lab.generator(seed, "test_ideal"), dtype=dtype)
+
+
+def covariance(d, rank=None, seed=0):
+    root = normal(d, rank or d, seed=seed)
+    return root @ root.T / d
+
+
+@given(d=st.integers(1, 6), alpha_bar=st.floats(0.0, 0.999), seed=st.integers(0, 99))
+def test_wiener_is_the_matrix_formula(d, alpha_bar, seed):
+    m, C, x = normal(d, seed=seed), covariance(d, seed=seed), normal(4, d, seed=seed + 1)
+    a, noise = math.sqrt(alpha_bar), (1 - alpha_bar) * torch.eye(d, dtype=D64)
+    gain = a * C @ torch.linalg.inv(a**2 * C + noise)
+    wiener = Wiener(m, C)
+    assert torch.allclose(wiener(x, alpha_bar), m + (x - a * m) @ gain.T, rtol=1e-8, atol=1e-9)
+    left = C - a * gain @ C
+    assert wiener.mmse(alpha_bar) == pytest.approx(float(left.trace()) / d, rel=1e-7)
+
+
+def test_wiener_error_is_the_mmse_for_any_data_of_this_covariance():
+    """Simulated for skewed, non-Gaussian data: an affine denoiser sees mean and covariance only."""
+    n, mixing, mean = 100_000, normal(3, 3), torch.tensor([1.0, 0.0, -3.0], dtype=D64)
+    uniform = torch.rand(n, 3, generator=lab.generator(1, "uniform"), dtype=D64)
+    x0 = mean - (1 + uniform.log()) @ mixing.T              # exponential latents of unit variance
+    wiener = Wiener(mean, mixing @ mixing.T)
+    for alpha_bar in (0.2, 0.8, 0.95):
+        x_t = gaussian.noised(x0, alpha_bar, normal(n, 3, seed=2))
+        error = ((wiener(x_t, alpha_bar) - x0) ** 2).mean(1)
+        assert abs(float(error.mean()) - wiener.mmse(alpha_bar)) < 5 * float(error.std()) / math.sqrt(n)
+
+
+@pytest.mark.parametrize("alpha_bar", [0.1, 0.6, 0.9])
+def test_wiener_beats_every_affine_perturbation(alpha_bar):
+    """Population loss of D(x) = A x + c, exact for mean m and covariance C: tr of the error's second moment."""
+    m, C, d = normal(4), covariance(4), 4
+    a = math.sqrt(alpha_bar)
+    wiener = Wiener(m, C)
+    c = wiener(torch.zeros(1, d, dtype=D64), alpha_bar)[0]
+    A = (wiener(torch.eye(d, dtype=D64), alpha_bar) - c).T
+
+    def loss(A, c):
+        K = torch.eye(d, dtype=D64) - a * A
+        bias = K @ m - c
+        return float((K @ C @ K.T + (1 - alpha_bar) * A @ A.T).trace() + bias @ bias) / d
+
+    best = loss(A, c)
+    assert best == pytest.approx(wiener.mmse(alpha_bar), rel=1e-10)
+    for seed in range(20):
+        dA, dc = 1e-3 * normal(d, d, seed=seed), 1e-3 * normal(d, seed=seed + 50)
+        assert loss(A + dA, c + dc) > best + 1e-9
+        slope = loss(A + dA, c + dc) - loss(A - dA, c - dc)     # of a quadratic form at its minimum
+        assert abs(slope) < 1e-12
+
+
+def test_wiener_fitted_is_the_best_affine_denoiser_of_the_sample():
+    x = 5 + normal(40, 2, 3, dtype=torch.float32).exp()
+    wiener = Wiener.fit(x)
+    flat = x.flatten(1).double().numpy()
+    again = Wiener(torch.from_numpy(flat.mean(0)).reshape(2, 3), torch.from_numpy(np.cov(flat.T, bias=True)))
+    found = wiener(x, 0.7)
+    assert found.shape == x.shape and found.dtype == torch.float32
+    assert torch.allclose(found.double(), again(x.double(), 0.7), atol=1e-5)
+    assert wiener.mmse(0.7) == pytest.approx(again.mmse(0.7), rel=1e-10)
+    # the least-squares oracle: the sample, each point with noise that is exactly white and centred
+    noise = torch.cat([torch.eye(6, dtype=D64), -torch.eye(6, dtype=D64)]) * math.sqrt(6)
+    x0 = torch.from_numpy(flat).repeat_interleave(12, 0)
+    x_t = gaussian.noised(x0, 0.7, noise.repeat(40, 1))
+    design = torch.cat([x_t, torch.ones(len(x_t), 1, dtype=D64)], 1)
+    left = x0 - design @ torch.linalg.lstsq(design, x0).solution
+    assert float((left**2).mean()) == pytest.approx(wiener.mmse(0.7), rel=1e-9)
+
+
+def log_p(x, alpha_bar, means, C, weights):
+    a = math.sqrt(alpha_bar)
+    noised = a**2 * C + (1 - alpha_bar) * torch.eye(C.shape[0], dtype=D64)
+    return MixtureSameFamily(Categorical(weights), MultivariateNormal(a * means, noised)).log_prob(x)
+
+
+@given(K=st.integers(1, 5), d=st.integers(1, 5), alpha_bar=st.floats(0.01, 0.98), seed=st.integers(0, 99),
+       points=st.booleans())
+def test_tweedie(K, d, alpha_bar, seed, points):
+    """√ᾱ x̂0 = x_t + (1−ᾱ) ∇ log p(x_t), with torch's densities and automatic derivatives."""
+    means, C = 2 * normal(K, d, seed=seed), covariance(d, seed=seed)
+    weights = torch.ones(K, dtype=D64) if points else torch.linspace(0.5, 2, K, dtype=D64)
+    C = torch.zeros_like(C) if points else C
+    denoiser = Empirical(means) if points else GaussianMixture(means, C, weights)
+    x = normal(6, d, seed=seed + 1).requires_grad_()
+    score, = torch.autograd.grad(log_p(x, alpha_bar, means, C, weights).sum(), x)
+    expected = (x + (1 - alpha_bar) * score).detach() / math.sqrt(alpha_bar)
+    assert torch.allclose(denoiser(x.detach(), alpha_bar), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_special_mixtures_agree():
+    means, C, x = normal(5, 3), covariance(3), normal(7, 3, seed=2)
+    mixture = GaussianMixture(means[:1], C, torch.tensor([3.0], dtype=D64))
+    assert torch.allclose(mixture(x, 0.4), Wiener(means[0], C)(x, 0.4), atol=1e-12)
+    points = GaussianMixture(means, torch.zeros(3, 3, dtype=D64))
+    assert torch.allclose(points(x, 0.4), Empirical(means)(x, 0.4), atol=1e-12)
+    assert torch.allclose(points.weights(x, 0.4), Empirical(means).weights(x, 0.4), atol=1e-12)
+    doubled = torch.cat([means, means[:2]])
+    twice = torch.tensor([2.0, 2, 1, 1, 1], dtype=D64)
+    assert torch.allclose(Empirical(doubled)(x, 0.4), GaussianMixture(means, None, twice)(x, 0.4), atol=1e-12)
+
+
+def test_two_clusters_along_a_line():
+    """x0 = r ν + √(1−r²) z with ν = ±1, as along v in the mixed cumulant model: posterior mean by quadrature."""
+    r, alpha_bar = math.sqrt(10 / 11), 0.7
+    a, b2 = math.sqrt(alpha_bar), 1 - alpha_bar
+    means = torch.tensor([[r], [-r]], dtype=D64)
+    mixture = GaussianMixture(means, torch.tensor([[1 - r**2]], dtype=D64))
+    x = np.linspace(-3, 3, 13)
+    x0 = np.linspace(-4, 4, 4001)
+    prior = sum(np.exp(-(x0 - nu * r) ** 2 / (2 * (1 - r**2))) for nu in (1, -1))
+    joint = prior * np.exp(-(x[:, None] - a * x0) ** 2 / (2 * b2))
+    expected = (joint * x0).sum(1) / joint.sum(1)            # trapezoidal: the ends do not count
+    assert mixture(torch.from_numpy(x)[:, None], alpha_bar)[:, 0].numpy() == pytest.approx(expected, abs=1e-10)
+    wiener = Wiener(torch.zeros(1, dtype=D64), torch.eye(1, dtype=D64))      # the same mean and variance
+    density = joint.sum(1) / joint.sum()
+    gap = (density * (expected - wiener(torch.from_numpy(x)[:, None], alpha_bar)[:, 0].numpy()) ** 2).sum()
+    assert gap > 0.01                                        # what only higher cumulants can win
+
+
+def test_levels_per_sample_and_limits():
+    data, C = normal(6, 3), covariance(3, rank=1)
+    x = normal(4, 3, seed=1)
+    alpha_bar = torch.tensor([0.0, 0.3, 0.9, 1.0], dtype=D64)
+    for denoiser in (Empirical(data), Wiener(data[0], C), GaussianMixture(data, C)):
+        rows = torch.cat([denoiser(x[k:k + 1], float(s)) for k, s in enumerate(alpha_bar)])
+        assert torch.allclose(denoiser(x, alpha_bar), rows, atol=1e-9)
+        assert denoiser(x[:0], 0.5).shape == (0, 3)
+    assert torch.allclose(Empirical(data)(x, 0.0), data.mean(0).expand(4, 3), atol=1e-12)
+    assert torch.allclose(Empirical(data)(x, 1.0), data[torch.cdist(x, data).argmin(1)], atol=1e-12)
+    full = Wiener(data[0], covariance(3))
+    assert torch.allclose(full(x, 1.0), x, atol=1e-8) and full.mmse(1.0) == pytest.approx(0, abs=1e-11)
+    assert full.mmse(0.0) == pytest.approx(float(covariance(3).trace()) / 3, rel=1e-12)
+    line = Wiener(data[0], C)                                # singular: nothing leaves the line
+    direction = torch.linalg.eigh(C)[1][:, 2]
+    offset = line(x, 1.0) - data[0]
+    assert torch.allclose(offset, (offset @ direction)[:, None] * direction, atol=1e-7)
+
+
+def test_images_chunks_and_precision(monkeypatch):
+    data, x = 100 + normal(9, 2, 4, 4), normal(5, 2, 4, 4, seed=1)
+    x_t = gaussian.noised(data[:5] + 0.1 * x, 0.9, x)
+    alpha_bar = torch.full((5,), 0.9, dtype=D64)
+    memory = Empirical(data)
+    exact = memory(x_t, alpha_bar)
+    assert exact.shape == x_t.shape and memory.weights(x_t, 0.9).shape == (5, 9)
+    single = Empirical(data.float())(x_t.float(), 0.9)       # squares of 100 would not leave enough digits
+    assert single.dtype == torch.float32 and (single - exact).abs().max() < 1e-2
+    monkeypatch.setattr(ideal, "ENTRIES", 64)
+    assert torch.allclose(memory(x_t, alpha_bar), exact, atol=1e-10)
+
+
+POINT, SQUARE = torch.zeros(2), torch.eye(2)
+
+
+@pytest.mark.parametrize(("call", "name"), [
+    (lambda: Wiener(POINT, torch.eye(3)), "covariance"),
+    (lambda: Wiener(POINT, torch.tensor([[1.0, 0.2], [0.0, 1.0]])), "covariance"),
+    (lambda: Wiener(POINT, torch.tensor([[1.0, 2.0], [2.0, 1.0]])), "covariance"),
+    (lambda: Wiener(POINT, torch.tensor([[1.0, math.nan], [math.nan, 1.0]])), "covariance"),
+    (lambda: Wiener.fit(torch.zeros(0, 2)), "x"),
+    (lambda: Wiener(POINT, SQUARE)(torch.zeros(1, 3), 0.5), "x_t"),
+    (lambda: Wiener(POINT, SQUARE)(torch.zeros(1, 2), 1.5), "alpha_bar"),
+    (lambda: Wiener(POINT, SQUARE)(torch.zeros(1, 2), torch.full((2,), 0.5)), "alpha_bar"),
+    (lambda: Wiener(POINT, SQUARE).mmse(-0.1), "alpha_bar"),
+    (lambda: Empirical(torch.zeros(0, 2)), "means"),
+    (lambda: GaussianMixture(torch.zeros(2, 2), SQUARE, torch.tensor([1.0, 0.0])), "weights"),
+    (lambda: GaussianMixture(torch.zeros(2, 2), SQUARE, torch.ones(2).neg()), "weights"),
+])
+def test_bad_input_is_named(call, name):
+    with pytest.raises(ValueError, match=rf"^{name} = "):
+        call()

@@ -1,0 +1,345 @@
+import importlib.util
+import pickle
+import socket
+import struct
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.image import imread
+from scipy import stats
+from torch.nn.functional import fold, unfold
+
+from hierlib.lab import generator
+from hierlib.real import images
+from hierlib.real.cifar import image_tensor
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    try:
+        return images.photographs()
+    except FileNotFoundError:
+        pytest.skip("scikit-image and scikit-learn are not installed")
+
+
+def numbered(*shapes: tuple[int, int, int]) -> dict[str, torch.Tensor]:
+    """Images whose pixels, in all of them together, are numbered from 0, so that every pixel tells where it was."""
+    numbers = torch.arange(sum(c * h * w for c, h, w in shapes)).float()
+    parts = numbers.split([c * h * w for c, h, w in shapes])
+    return {f"i{k}": part.view(shape) for k, (part, shape) in enumerate(zip(parts, shapes))}
+
+
+def test_photographs_are_the_files_of_the_packages(photographs):
+    assert tuple(photographs) == images.NAMES and len(images.NAMES) == 8
+    assert {x.shape[1:] for x in photographs.values()} == {
+        (256, 256), (150, 225), (200, 300), (213, 320), (250, 370)}
+    assert all(x.dtype == torch.float32 and x.min() >= 0 and x.max() <= 1 for x in photographs.values())
+    folder = importlib.util.find_spec("skimage").submodule_search_locations[0]
+    pixels = imread(f"{folder}/data/chelsea.png").astype(np.float64)[:, :, :3]           # matplotlib's own reader
+    colour = images.photographs("chelsea", gray=False, pool=1)["chelsea"]
+    np.testing.assert_allclose(colour.permute(1, 2, 0), pixels, atol=1e-6)
+    gray = pixels @ [.299, .587, .114]
+    pooled = gray[:300, :450].reshape(150, 2, 225, 2).mean((1, 3))
+    np.testing.assert_allclose(photographs["chelsea"][0], pooled, atol=1e-6)
+    np.testing.assert_allclose(images.photographs(["chelsea"], pool=3)["chelsea"][0],
+                               gray[:300, :450].reshape(100, 3, 150, 3).mean((1, 3)), atol=1e-6)
+    assert list(images.photographs(gray=False)) == [name for name in images.NAMES if name != "camera"]
+
+
+def test_photographs_need_neither_network_nor_import(photographs, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("network")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    before = set(sys.modules)
+    again = images.photographs()
+    assert all(torch.equal(again[name], x) for name, x in photographs.items())
+    assert not {m.split(".")[0] for m in set(sys.modules) - before} & {"skimage", "sklearn", "pooch", "urllib"}
+
+
+def test_photographs_say_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r"'astronaut'.*skimage.*pip install scikit-image scikit-learn"):
+        images.photographs()
+
+
+def radial_slope(x: torch.Tensor) -> float:
+    """Slope of the power spectrum in log-log, mean over rings between .02 and .4 cycles per pixel, Hann window."""
+    height, width = x.shape
+    window = torch.hann_window(height)[:, None] * torch.hann_window(width)
+    power = torch.fft.fft2((x - x.mean()) * window).abs().square()
+    f = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None])
+    rings = [(lo, hi) for lo, hi in zip(np.geomspace(.02, .4, 16)[:-1], np.geomspace(.02, .4, 16)[1:])]
+    inside = [(f >= lo) & (f < hi) for lo, hi in rings]
+    return stats.linregress([f[i].log().mean() for i in inside], [power[i].mean().log() for i in inside]).slope
+
+
+def test_power_spectrum_of_natural_scenes(photographs):
+    slopes = {name: radial_slope(x[0]) for name, x in photographs.items()}
+    assert all(-3.3 < slope < -1.7 for slope in slopes.values()), slopes      # measured -2.95 … -2.17
+    assert -2.9 < np.median(list(slopes.values())) < -2.2                     # measured -2.6; 1/f² is -2
+    noise = torch.randn(200, 300, generator=generator(0, "test"))
+    assert abs(radial_slope(noise)) < .2, "white noise is flat"
+
+
+def excess_kurtosis(x: torch.Tensor) -> torch.Tensor:
+    """Excess kurtosis of the principal components."""
+    x = x.flatten(1).double() - x.flatten(1).double().mean(0)
+    s = x @ torch.linalg.eigh(x.T @ x).eigenvectors
+    return torch.from_numpy(stats.kurtosis(s.numpy()))
+
+
+def test_principal_components_have_heavy_tails(photographs):
+    for part, expected in zip(images.split(photographs), (12.9, 15.7)):
+        kurtosis = excess_kurtosis(images.patches(part, 8, stride=2))
+        assert kurtosis.median() == pytest.approx(expected, rel=.1)           # no sampling: decoders of JPEG may differ
+    assert excess_kurtosis(torch.randn(30000, 64, generator=generator(0, "test"))).abs().max() < .2
+
+
+def test_split_by_region_shares_no_pixel():
+    whole = numbered((1, 5, 40), (1, 7, 21))
+    train, test = images.split(whole, test=0.25)
+    assert [x.shape for x in train.values()] == [(1, 5, 30), (1, 7, 16)]
+    seen = torch.cat([x.flatten() for part in (train, test) for x in part.values()]).sort().values
+    assert torch.equal(seen, torch.arange(5 * 40 + 7 * 21).float())
+    for name, x in whole.items():
+        assert torch.equal(torch.cat([train[name], test[name]], -1), x), "training left, test right"
+    assert [x.shape[-1] for x in images.split(whole, test=0.5)[0].values()] == [20, 10]
+
+
+def test_split_by_photograph():
+    whole = numbered(*[(1, 4, 4)] * 8)
+    train, test = images.split(whole, by="photograph")
+    assert list(train) == [f"i{k}" for k in range(6)] and list(test) == ["i6", "i7"]
+    train, test = images.split(whole, by="photograph", names=["i5", "i0"])
+    assert list(test) == ["i0", "i5"] and list(train) == ["i1", "i2", "i3", "i4", "i6", "i7"]
+    assert test["i5"] is whole["i5"]
+    assert list(images.split(whole, by="photograph", names="i2")[1]) == ["i2"]
+    assert len(images.split(whole, by="photograph", test=0.01)[1]) == 1
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(6, 15), st.integers(6, 15), st.integers(1, 3))
+def test_patches_on_a_grid_are_those_of_torch(size, stride, height, width, channels):
+    whole = numbered((channels, height, width), (channels, width, height))
+    expected = torch.cat([unfold(x[None], size, stride=stride)[0].T.view(-1, channels, size, size)
+                          for x in whole.values()])
+    assert torch.equal(images.patches(whole, size, stride=stride), expected)
+
+
+def test_patches_tile_by_default():
+    whole = numbered((2, 12, 8))
+    tiles = images.patches(whole, 4)
+    assert torch.equal(fold(tiles.flatten(1).T[None], (12, 8), 4, stride=4)[0], whole["i0"])
+
+
+def test_random_patches_are_uniform_over_the_places_of_all_images():
+    whole = numbered((1, 6, 9), (1, 4, 5))
+    drawn = images.patches(whole, 3, n=20000, seed=1)
+    everywhere = images.patches(whole, 3, stride=1)
+    first = {int(x[0, 0, 0]): k for k, x in enumerate(everywhere)}
+    where = torch.tensor([first[int(x[0, 0, 0])] for x in drawn])
+    assert torch.equal(everywhere[where], drawn)
+    assert len(everywhere) == 4 * 7 + 2 * 3
+    assert stats.chisquare(torch.bincount(where, minlength=len(everywhere))).pvalue > .001
+    assert torch.equal(images.patches(whole, 3, n=50, seed=1), drawn[:50]), "nested in n"
+    assert not torch.equal(images.patches(whole, 3, n=50, seed=2), drawn[:50])
+    assert {int(x[0, 0, 0]) for x in images.patches(whole, 3, n=500, stride=3)} == {0, 3, 6, 27, 30, 33, 54}
+    assert images.patches({k: x.double() for k, x in whole.items()}, 3, n=5).dtype == torch.float64
+
+
+def test_groups_are_blocks_of_about_64_pixels_around_the_centre():
+    whole = numbered((1, 128, 200), (1, 20, 64))              # 2 × 3 blocks of 64 × 66.7 pixels, and 1 × 1
+    x, groups = images.patches(whole, 16, n=3000, seed=3, groups=True)
+    assert groups.dtype == torch.int64 and torch.equal(images.patches(whole, 16, n=3000, seed=3), x)
+    corner = x[:, 0, 0, 0].long()
+    row, column = corner // 200 + 8, corner % 200 + 8
+    expected = (row >= 64) * 3 + (column >= 200 / 3).long() + (column >= 400 / 3)
+    assert torch.equal(groups, torch.where(corner < 128 * 200, expected, 6))
+    assert groups.unique().tolist() == list(range(7))
+
+
+def test_standardise():
+    x = torch.randn(500, 1, 4, 4, generator=generator(0, "test")) * 0.3 + 7
+    scale = images.Standardise.fit(x)
+    assert scale.mean == pytest.approx(float(x.double().mean()), abs=1e-6)
+    assert scale.std == pytest.approx(float(x.numpy().astype(np.float64).std()), rel=1e-6)
+    z = scale.apply(x)
+    assert abs(float(z.mean())) < 1e-4 and float(z.std(correction=0)) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(scale.invert(z), x, rtol=1e-5, atol=1e-5)
+    assert scale.apply(torch.tensor([7.])) != 0, "only what it was fitted on gets mean 0"
+    assert images.Standardise.fit({"a": x[0], "b": x[1]}) == images.Standardise.fit(x[:2])
+
+
+def batch(pixels: np.ndarray, labels: list[int]) -> bytes:
+    """A file of CIFAR-10 byte by byte as Python 2 wrote it: protocol 2, str where Python 3 has bytes."""
+    def string(s: bytes) -> bytes:
+        return b"U" + bytes([len(s)]) + s if len(s) < 256 else b"T" + struct.pack("<i", len(s)) + s
+
+    def number(k: int) -> bytes:
+        return b"K" + bytes([k]) if 0 <= k < 256 else b"J" + struct.pack("<i", k)
+
+    dtype = (b"cnumpy\ndtype\n" + string(b"u1") + b"K\x00K\x01\x87R(K\x03" + string(b"|") + b"NNN" + number(-1)
+             + number(-1) + b"K\x00tb")
+    array = (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + string(b"b") + b"\x87R(K\x01"
+             + number(len(pixels)) + number(3072) + b"\x86" + dtype + b"\x89" + string(pixels.tobytes()) + b"tb")
+    return (b"\x80\x02}q\x01(" + string(b"batch_label") + string(b"training batch 1 of 5")
+            + string(b"labels") + b"](" + b"".join(map(number, labels)) + b"e" + string(b"data") + array
+            + string(b"filenames") + b"](" + b"".join(string(b"cat_%d.png" % k) for k in labels) + b"eu.")
+
+
+def made(seed: int, n: int = 4) -> tuple[np.ndarray, list[int]]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, 3072), dtype=np.uint8), rng.integers(0, 10, n).tolist()
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    """A small CIFAR-10: five training batches of 4 images, seeds 1 … 5, and a test batch, seed 6."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for k in range(1, 6):
+        (folder / f"data_batch_{k}").write_bytes(batch(*made(k)))
+    (folder / "test_batch").write_bytes(batch(*made(6)))
+    return tmp_path
+
+
+def test_the_made_file_is_a_pickle(cifar):
+    content = pickle.loads((cifar / "cifar-10-batches-py/test_batch").read_bytes(), encoding="bytes")
+    assert np.array_equal(content[b"data"], made(6)[0]) and content[b"labels"] == made(6)[1]
+
+
+def test_cifar10(cifar):
+    x, y = images.cifar10(cifar)
+    assert x.shape == (20, 3, 32, 32) and x.dtype == torch.float32 and y.dtype == torch.int64
+    assert y.tolist() == [label for k in range(1, 6) for label in made(k)[1]]
+    third = made(3)[0][1]                                # image 1 of batch 3: red rows first, then green, then blue
+    assert float(x[9, 0, 2, 5]) == pytest.approx(third[2 * 32 + 5] / 255)
+    assert float(x[9, 2, 31, 0]) == pytest.approx(third[2048 + 31 * 32] / 255)
+    test, labels = images.cifar10(str(cifar / "cifar-10-batches-py"), train=False)
+    assert test.shape == (4, 3, 32, 32) and labels.tolist() == made(6)[1]
+    gray, _ = images.cifar10(cifar, gray=True)
+    torch.testing.assert_close(gray, torch.tensordot(x, torch.tensor([.299, .587, .114]), ([1], [0]))[:, None])
+
+
+def test_cifar10_says_what_is_missing(cifar, monkeypatch):
+    (cifar / "cifar-10-batches-py/data_batch_4").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no folder cifar-10-batches-py with data_batch_1 ….*download=True"):
+        images.cifar10(cifar)
+    assert len(images.cifar10(cifar, train=False)[0]) == 4
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(FileNotFoundError, match="pip install torchvision"):
+        images.cifar10(cifar, download=True)
+
+
+def test_cifar10_downloads_by_torchvision_when_asked(cifar, monkeypatch):
+    calls = []
+
+    def fake(root, download):
+        calls.append((root, download))
+        (cifar / "cifar-10-batches-py/data_batch_4").write_bytes(batch(*made(4)))
+
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(CIFAR10=fake))
+    images.cifar10(cifar, download=True)
+    assert not calls, "all there: nothing to fetch"
+    (cifar / "cifar-10-batches-py/data_batch_4").unlink()
+    assert len(images.cifar10(cifar, download=True)[0]) == 20
+    assert calls == [(str(cifar), True)]
+
+
+class _Evil:
+    def __reduce__(self):
+        return exec, ("import sys; sys._hierlib_was_here = True",)
+
+
+@pytest.mark.parametrize("content", [
+    pickle.dumps({b"data": _Evil(), b"labels": [1]}), b"", b"\x80\x02}q", b"not a pickle",
+    pickle.dumps([1, 2]), pickle.dumps({b"labels": [1]}),
+    batch(np.zeros((2, 3072), np.uint8), [1]), batch(np.zeros((2, 3072), np.uint8), [1, 10]),
+    batch(np.zeros((2, 3072), np.uint8), [1, 2])[:-500],
+], ids=lambda c: str(len(c)))
+def test_cifar10_refuses_what_is_no_batch_and_runs_nothing(cifar, content):
+    (cifar / "cifar-10-batches-py/test_batch").write_bytes(content)
+    with pytest.raises(ValueError, match=r"test_batch.*CIFAR-10"):
+        images.cifar10(cifar, train=False)
+    assert not hasattr(sys, "_hierlib_was_here")
+
+
+def test_natural_from_cifar(cifar):
+    data = images.natural(24, 200, n_test=50, root=cifar, seed=2)
+    assert data.train.shape == (200, 1, 24, 24) and data.test.shape == (50, 1, 24, 24)
+    assert data.source == "CIFAR-10: 24 × 24 crops of 20 training and 4 test images"
+    train, test = (images.cifar10(cifar, train=flag, gray=True)[0] for flag in (True, False))
+    assert data.scale == images.Standardise.fit(train)
+    for x, groups, whole in ((data.train, data.train_groups, train), (data.test, data.groups, test)):
+        assert groups.unique().tolist() == list(range(len(whole))), "one block for each image"
+        for patch, group in zip(data.scale.invert(x), groups):
+            windows = whole[group, 0].unfold(0, 24, 1).unfold(1, 24, 1)
+            assert ((windows - patch[0]).abs().amax((-2, -1)) < 1e-5).any(), "a crop of that very image"
+    assert images.natural(32, 3, n_test=2, root=cifar, gray=False).train.shape == (3, 3, 32, 32)
+
+
+def test_natural_from_photographs(photographs, tmp_path):
+    data = images.natural(8, 4000, n_test=1000, seed=5)
+    assert data.train.shape == (4000, 1, 8, 8) and data.test.shape == (1000, 1, 8, 8)
+    assert data.source.startswith("8 photographs of scikit-image and scikit-learn") and "\n" not in data.source
+    train, test = images.split(photographs)
+    assert data.scale == images.Standardise.fit(train)
+    for x, part in ((data.train, train), (data.test, test)):
+        everywhere = images.patches(part, 8, stride=1).flatten(1)
+        for patch in data.scale.invert(x[:20]).flatten(1):
+            assert (everywhere - patch).abs().amax(1).min() < 1e-5
+    assert abs(float(data.train.mean())) < .1 and abs(float(data.train.std()) - 1) < .1
+    assert len(data.groups) == 1000 and len(data.groups.unique()) == 26 and len(data.train_groups.unique()) == 94
+    assert not torch.equal(data.train[:1000], data.test)
+    other = images.natural(8, 100, n_test=1000, root=tmp_path, seed=5)
+    assert f"CIFAR-10 is not in {str(tmp_path)!r}" in other.source, "the fall-back is not silent"
+    assert torch.equal(other.train, data.train[:100]) and torch.equal(other.test, data.test)
+    assert not torch.equal(images.natural(8, 100, n_test=10, seed=6).train, other.train)
+
+
+ONE = numbered((1, 8, 10))
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: images.photographs("lena"), "names = 'lena'.*astronaut"),
+    (lambda: images.photographs([]), "names"),
+    (lambda: images.photographs("china", pool=0), "pool = 0"),
+    (lambda: images.split({}), "images"),
+    (lambda: images.split(torch.zeros(1, 8, 8)), "images = 'Tensor'"),
+    (lambda: images.split({"a": torch.zeros(8, 8)}), "images"),
+    (lambda: images.split({"a": torch.zeros(1, 8, 8), "b": torch.zeros(3, 8, 8)}), "images.*same number of channels"),
+    (lambda: images.split(ONE, by="colour"), "by = 'colour'"),
+    (lambda: images.split(ONE, test=1.0), "test = 1.0"),
+    (lambda: images.split(ONE, test=0.01), "test = 0.01.*have columns"),
+    (lambda: images.split(ONE, names="i0"), "names = 'i0'"),
+    (lambda: images.split(ONE, by="photograph"), "names.*not all"),
+    (lambda: images.split(ONE, by="photograph", names="x"), "names = 'x'"),
+    (lambda: images.patches(ONE, 9), "size = 9.*8 pixels"),
+    (lambda: images.patches(ONE, 0), "size = 0"),
+    (lambda: images.patches(ONE, 4, n=0), "n = 0"),
+    (lambda: images.patches(ONE, 4, stride=0), "stride = 0"),
+    (lambda: images.patches({"a": torch.zeros(1, 8, 8).long()}, 4), "images"),
+    (lambda: images.Standardise(0.0, 0.0), "std = 0.0"),
+    (lambda: images.Standardise(float("nan"), 1.0), "mean"),
+    (lambda: images.Standardise.fit(torch.ones(3, 3)), "std"),
+    (lambda: images.natural(8, 10, n_test=0), "n_test = 0"),
+    (lambda: images.natural(8, 10, n_test=5, download=True), "download = True"),
+    (lambda: image_tensor(torch.zeros(2, 3, 4, 4)), "pixels.*uint8"),
+])
+def test_bad_input(photographs, call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_camera_has_no_colours(photographs):
+    with pytest.raises(ValueError, match=r"names = 'camera'.*gray=True"):
+        images.photographs("camera", gray=False)
