@@ -12,7 +12,7 @@ from hierlib.cumulants.surrogate import gaussian_surrogate, whiten
 from hierlib.diffusion.ideal import Wiener
 
 __all__ = [
-    "LATENTS", "Activation", "MixedCumulantModel", "Run", "TiedNeuron", "Wiener", "batch_u", "batch_v", "chain", "cosine",
-    "estimators", "gaussian_surrogate", "hermite", "landscape", "psgd", "relu", "scaled_sde", "sine", "step_u", "step_v",
-    "tanh", "theory", "whiten",
+    "LATENTS", "Activation", "MixedCumulantModel", "Run", "TiedNeuron", "Wiener", "batch_u", "batch_v", "chain",
+    "cosine", "estimators", "gaussian_surrogate", "hermite", "landscape", "psgd", "relu", "scaled_sde", "sine",
+    "step_u", "step_v", "tanh", "theory", "whiten",
 ]

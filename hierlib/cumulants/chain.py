@@ -162,7 +162,7 @@ def _start(start: tuple[float, float] | Tensor | None, d: int, replicas: int, se
         first = torch.randn(2, replicas, generator=rng, dtype=torch.float64)
         other = 2 * torch._standard_gamma(torch.full((replicas,), (d - 2) / 2, dtype=torch.float64), generator=rng)
         return first / (first.square().sum(0) + other).sqrt()
-    alpha = start.double().cpu().T if isinstance(start, Tensor) else torch.tensor(start).double()[:, None]
+    alpha = start.double().cpu().T if isinstance(start, Tensor) else torch.tensor(start, dtype=torch.float64)[:, None]
     checks.require(alpha.ndim == 2 and len(alpha) == 2, "start", tuple(alpha.shape), "a pair of overlaps, or (S, 2)")
     longest = float(alpha.square().sum(0).max())
     checks.require(longest <= 1 + 1e-6, "start: α_u² + α_v²", longest, "at most 1")

@@ -5,6 +5,7 @@ from functools import reduce
 
 import torch
 
+from hierlib.cumulants.hermite import hermite_sequence
 from hierlib.lab import checks
 from hierlib.lab.types import Float, Int, Tensor
 
@@ -122,13 +123,12 @@ def hermite_moments(
         size = counts.double()
     b = checks.integer("number of groups" if groups is not None else "n", len(size), low=2)
     without = (n - size).view(-1, *[1] * (s.ndim - 1))
-    found, before, now = {}, torch.zeros_like(s), torch.ones_like(s)
-    for m in range(max(wanted) + 1):
+    found = {}
+    for m, he in zip(range(max(wanted) + 1), hermite_sequence(s)):
         if m in wanted:
-            total = now.sum(0)
-            part = now if block is None else now.new_zeros(b, *s.shape[1:]).index_add_(0, block, now)
+            total = he.sum(0)
+            part = he if block is None else he.new_zeros(b, *s.shape[1:]).index_add_(0, block, he)
             shift = (total - part) / without - total / n                 # of the mean, when a group is left out
             found[m] = total / n, ((b - 1) / b * shift.square().sum(0)).sqrt()
-        before, now = now, s * now - m * before                          # He_{m+1} = s He_m − m He_{m−1}
     mean, sem = zip(*(found[m] for m in wanted), strict=True)
     return torch.stack(mean), torch.stack(sem)

@@ -4,8 +4,8 @@ He_m are the probabilists' polynomials: E He_m(s) He_k(s) = m! δ_mk for s ~ N(0
 """
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, islice, pairwise
 
 import numpy as np
 import torch
@@ -13,22 +13,29 @@ import torch
 from hierlib.lab import checks
 from hierlib.lab.types import Float, Tensor
 
-__all__ = ["hermite_coefficients", "hermite_polynomials", "kinks_of", "normal_mean", "panels"]
+__all__ = ["hermite_coefficients", "hermite_polynomials", "hermite_sequence", "kinks_of", "normal_mean", "panels"]
 
 _FAR = 12.0                                      # exp(−12²/2) = 5e-32
 _LEGENDRE = np.polynomial.legendre.leggauss(10)
 
 
+def hermite_sequence(s: Float[Tensor, "*n"]) -> Iterator[Float[Tensor, "*n"]]:
+    """Yield He_0(s), He_1(s), …, without end, each of the shape of `s`.
+
+    Used in the chapter *Simplicity bias*; source: the recursion He_{m+1} = s He_m − m He_{m−1}.
+    """
+    before, now = torch.zeros_like(s), torch.ones_like(s)
+    for m in count():
+        yield now
+        before, now = now, s * now - m * before
+
+
 def hermite_polynomials(s: Float[Tensor, "*n"], order: int) -> Float[Tensor, "M *n"]:
     """Return He_0(s), …, He_order(s), stacked in front: ``(order + 1, *n)``.
 
-    Used in the chapter *Simplicity bias*; source: the recursion He_{m+1} = s He_m − m He_{m−1}. ValueError for a
-    negative order.
+    Used in the chapter *Simplicity bias*; source: :func:`hermite_sequence`. ValueError for a negative order.
     """
-    terms = [torch.ones_like(s), s]
-    for m in range(1, checks.integer("order", order, low=0)):
-        terms.append(s * terms[m] - m * terms[m - 1])
-    return torch.stack(terms[: order + 1])
+    return torch.stack(list(islice(hermite_sequence(s), checks.integer("order", order, low=0) + 1)))
 
 
 def panels(low: float, high: float, width: float, kinks: Sequence[float] = ()) -> tuple[Tensor, Tensor]:
@@ -80,15 +87,15 @@ def hermite_coefficients(
     kinks
         Where φ is not smooth; by default ``phi.kinks``, if it has them, and 0. A kink elsewhere costs 1e-5.
 
-    Raises
-    ------
-    ValueError
-        For an order out of range or a φ that is not finite.
-
     Returns
     -------
     numpy.ndarray
         ``(order + 1,)``, float64.
+
+    Raises
+    ------
+    ValueError
+        For an order out of range or a φ that is not finite.
     """
     order = checks.integer("order", order, low=0, high=40)
     kinks = kinks_of(phi) if kinks is None else kinks

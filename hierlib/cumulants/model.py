@@ -71,7 +71,7 @@ class MixedCumulantModel:
         overlap = float(self.u @ self.v)
         checks.require(abs(overlap) < 1e-5, "u·v", overlap, "0, as u and v are orthogonal (give both, or neither)")
         self.v = self._unit("v", self.v - overlap * self.u)
-        self._kappa: dict[tuple[int, int], float] = {}                   # latent cumulants, once computed
+        self._cumulants: dict[tuple[int, int], float] = {}               # of the latents, once computed
 
     def __repr__(self) -> str:
         """Name the parameters, without the directions."""
@@ -109,7 +109,7 @@ class MixedCumulantModel:
         return self.joint_cumulant(0, 4)
 
     def latent_moment(self, p: int, q: int) -> float:
-        """Return E[λ^p ν^q] in closed form, for p, q ≥ 0."""
+        """Return E[λ^p ν^q] in closed form; ValueError for negative p or q."""
         p, q = checks.integer("p", p, low=0), checks.integer("q", q, low=0)
         absolute = 2 ** (p / 2) * math.gamma((p + 1) / 2) / math.sqrt(math.pi)                  # E|λ|^p
         plain = absolute if p % 2 == 0 else 0.0
@@ -123,12 +123,12 @@ class MixedCumulantModel:
 
     def _latent_cumulant(self, p: int, q: int) -> float:
         """κ(λ p times, ν q times), from the recursion that takes one factor out of the moment E[λ^p ν^q]."""
-        if (p, q) not in self._kappa:
+        if (p, q) not in self._cumulants:
             m, n = (p - 1, q) if p else (0, q - 1)                       # the other factors
             rest = sum(math.comb(m, i) * math.comb(n, j) * self._latent_cumulant(p - i, q - j)
                        * self.latent_moment(i, j) for i in range(m + 1) for j in range(n + 1) if i + j)
-            self._kappa[p, q] = self.latent_moment(p, q) - rest
-        return self._kappa[p, q]
+            self._cumulants[p, q] = self.latent_moment(p, q) - rest
+        return self._cumulants[p, q]
 
     def joint_cumulant(self, p: int, q: int) -> float:
         """Return κ(x·u p times, x·v q times) in closed form, for 1 ≤ p + q ≤ 12.
@@ -155,12 +155,18 @@ class MixedCumulantModel:
         """Return nodes λ, ν and weights with Σ_k weight_k g(λ_k, ν_k) = E g(λ, ν), float64 ``(K,)`` on the CPU.
 
         Gauss–Hermite in λ times the coin, or Gauss–Laguerre on each half-line of the Laplace law; where ν jumps with λ,
-        Gauss–Legendre on the intervals between the jumps. Errors are near 1e-13 for smooth g that grow polynomially.
+        Gauss–Legendre on the intervals between the jumps. Errors are near 1e-13 for g that grow polynomially and vary
+        on the scale of 1; faster waves ask for a higher order, most of all with ``"laplace"``.
 
         Parameters
         ----------
         order
             Nodes per interval, in [2, 128]; K is 2 to 4 times that, and 2·order² for ``"laplace"``.
+
+        Raises
+        ------
+        ValueError
+            For an order out of range.
         """
         order = checks.integer("order", order, low=2, high=128)
         if self.latents in ("sign", "abs"):
@@ -213,6 +219,14 @@ class MixedCumulantModel:
         u, v = self.u.to(z), self.v.to(z)
         along_v = math.sqrt(self.r2) * nu - (1 - 1 / math.sqrt(1 + self.beta_v)) * (z @ v)
         return torch.addr(z, math.sqrt(self.beta_u) * lam, u).addr_(along_v, v)
+
+    def draw(self, n: int, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n d"]:
+        """Draw n points x_0 on the device of the generator, for loops that draw where they compute.
+
+        The law is that of :meth:`sample`, the numbers are not, and they differ from one kind of device to another.
+        """
+        z = torch.randn(n, self.d, generator=rng, device=rng.device, dtype=dtype)
+        return self._assemble(*self.draw_latents((n,), rng, dtype), z)
 
     def sample(
         self, n: int, seed: Seed = 0, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32,

@@ -4,15 +4,27 @@ D_w(x) = a x + κ w φ(w·x) on x_t = a x₀ + b ε, with ‖w‖ = 1 and a² + 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 
+from hierlib.diffusion.gaussian import noised
 from hierlib.lab import checks
 from hierlib.lab.types import Float, Tensor
 
 __all__ = ["Activation", "TiedNeuron", "cosine", "relu", "sine", "tanh", "value_and_derivative"]
+
+
+def _sine_pair(s: Tensor, omega: float) -> tuple[Tensor, Tensor]:
+    phase = omega * s
+    return torch.sin(phase), omega * torch.cos(phase)
+
+
+def _cosine_pair(s: Tensor, omega: float) -> tuple[Tensor, Tensor]:
+    phase = omega * s
+    return torch.cos(phase), -omega * torch.sin(phase)
 
 
 def _tanh_pair(s: Tensor, gain: float) -> tuple[Tensor, Tensor]:
@@ -20,12 +32,17 @@ def _tanh_pair(s: Tensor, gain: float) -> tuple[Tensor, Tensor]:
     return t, gain * (1 - t * t)
 
 
-FORMS = {                                        # kind -> φ(s), and the pair (φ(s), φ'(s))
-    "sine": (lambda s, w: torch.sin(w * s), lambda s, w: (torch.sin(w * s), w * torch.cos(w * s))),
-    "cosine": (lambda s, w: torch.cos(w * s), lambda s, w: (torch.cos(w * s), -w * torch.sin(w * s))),
+_FORMS = {                                       # kind -> φ(s), and the pair (φ(s), φ'(s))
+    "sine": (lambda s, omega: torch.sin(omega * s), _sine_pair),
+    "cosine": (lambda s, omega: torch.cos(omega * s), _cosine_pair),
     "tanh": (lambda s, gain: torch.tanh(gain * s), _tanh_pair),
     "relu": (lambda s, bias: torch.relu(s + bias), lambda s, bias: (torch.relu(s + bias), (s > -bias).to(s.dtype))),
 }
+
+
+def _combine(terms: Iterable[tuple[float, Tensor]]) -> Tensor:
+    """Return Σ c y over pairs (c, y); a single one with c = 1 is y itself."""
+    return reduce(torch.add, (y if c == 1 else c * y for c, y in terms))
 
 
 @dataclass(frozen=True)
@@ -43,16 +60,17 @@ class Activation:
     Raises
     ------
     ValueError
-        For an unknown kind or a number that is not finite.
+        For no terms, an unknown kind, or a number that is not finite.
     """
 
     terms: tuple[tuple[float, str, float], ...]
 
     def __post_init__(self) -> None:
+        checks.require(len(self.terms) > 0, "terms", self.terms, "one term or more")
         for weight, kind, parameter in self.terms:
             checks.real("weight", weight)
             checks.real({"tanh": "gain", "relu": "bias"}.get(kind, "omega"), parameter)
-            checks.one_of("kind", kind, tuple(FORMS))
+            checks.one_of("kind", kind, tuple(_FORMS))
 
     @property
     def kinks(self) -> tuple[float, ...]:
@@ -61,12 +79,12 @@ class Activation:
 
     def __call__(self, s: Tensor) -> Tensor:
         """Return φ(s)."""
-        return sum(weight * FORMS[kind][0](s, parameter) for weight, kind, parameter in self.terms)
+        return _combine((weight, _FORMS[kind][0](s, parameter)) for weight, kind, parameter in self.terms)
 
     def pair(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Return φ(s) and φ'(s)."""
-        pairs = [(weight, *FORMS[kind][1](s, parameter)) for weight, kind, parameter in self.terms]
-        return sum(c * value for c, value, _ in pairs), sum(c * slope for c, _, slope in pairs)
+        pairs = [(weight, *_FORMS[kind][1](s, parameter)) for weight, kind, parameter in self.terms]
+        return _combine((c, value) for c, value, _ in pairs), _combine((c, slope) for c, _, slope in pairs)
 
     def __add__(self, other: "Activation") -> "Activation":
         """Return the sum of two activations."""
@@ -199,7 +217,7 @@ class TiedNeuron:
 
     def _noised(self, x0: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return x_t = a x₀ + b ε, and what the skip connection leaves, e = x₀ − a x_t."""
-        x_t = self.a * x0 + self.b * noise
+        x_t = noised(x0, self.alpha_bar, noise)
         return x_t, x0 - self.a * x_t
 
 

@@ -104,14 +104,15 @@ def psgd(
     seed
         Integer. The start is the same on every device; the samples are drawn on the device and are not.
     directions
-        The orthonormal u and v of the overlaps, for a source that is not a model.
+        The orthonormal u and v of the overlaps, for a source that is not a model (a model brings its own).
     device, dtype
         Where (None: the CPU) and in what type the samples are; `dtype` is also that of the weights.
 
     Raises
     ------
     ValueError
-        For numbers out of range, shapes that do not fit, or a target or pair of overlaps without directions.
+        For numbers out of range, shapes that do not fit, directions that are not orthonormal to 1e-4, or a target or
+        pair of overlaps without directions.
     """
     schedule = Schedule(batch, samples, target, threshold, records, fraction)
     eta = checks.real("step", step, 0.0)
@@ -124,6 +125,9 @@ def psgd(
     checks.require(axes.shape == (2, d), "directions", tuple(axes.shape), f"of shape (2, {d})")
     checks.require(target is None or directions is not None, "target", target, "None for a source without directions")
     axes = axes.to(rng.device, torch.float64)
+    if directions is not None:
+        deviation = float((axes @ axes.T - torch.eye(2).to(axes)).abs().max())
+        checks.require(deviation < 1e-4, "directions: deviation from orthonormal", deviation, "below 1e-4")
     w = _start(start, axes, checks.integer("replicas", replicas, low=1), seed).to(rng.device, dtype)
     size = max(1, _CHUNK // (batch * d))
 
@@ -147,17 +151,19 @@ def psgd(
 def _draws(source: MixedCumulantModel | Tensor | Draw, device: torch.device, dtype: torch.dtype) -> Draw:
     """Return the function of (count, generator) that draws x_0 on `device`."""
     if isinstance(source, MixedCumulantModel):
-        def draw(count: int, rng: torch.Generator) -> Tensor:
-            z = torch.randn(count, source.d, generator=rng, device=device, dtype=dtype)
-            return source._assemble(*source.draw_latents((count,), rng, dtype), z)
-
-        return draw
+        return lambda count, rng: source.draw(count, rng, dtype)
     if isinstance(source, Tensor):
         checks.require(source.ndim == 2 and len(source) > 0, "source", tuple(source.shape), "of shape (N, d)")
         data = source.to(device, dtype)
         return lambda count, rng: data[torch.randint(len(data), (count,), generator=rng, device=device)]
     checks.require(callable(source), "source", source, "a model, data (N, d) or a function")
-    return lambda count, rng: source(count, rng).to(device, dtype)
+
+    def draw(count: int, rng: torch.Generator) -> Tensor:
+        x0 = source(count, rng).to(device, dtype)
+        checks.require(x0.ndim == 2 and len(x0) == count, "source", tuple(x0.shape), f"of shape ({count}, d)")
+        return x0
+
+    return draw
 
 
 def _start(start: tuple[float, float] | Tensor | None, axes: Tensor, replicas: int, seed: int) -> Tensor:

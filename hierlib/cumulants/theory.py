@@ -105,17 +105,17 @@ def population_loss(
     Parameters
     ----------
     model, neuron
-        Data and denoiser. Kinks of an activation other than at 0 and in ``phi.kinks`` cost 1e-5 of accuracy; else
-        it is near 1e-12.
+        Data and denoiser. The error is near 1e-12, but 1e-5 if φ has kinks other than at 0 and in ``phi.kinks``,
+        and up to 1e-6 with Laplace latents if φ oscillates fast: then take more nodes.
     alpha_u, alpha_v
         Numbers or arrays, α_u² + α_v² ≤ 1.
     nodes
-        Order of the quadrature of the latents.
+        Order of the quadrature of the latents, in [2, 128].
 
     Raises
     ------
     ValueError
-        For overlaps outside the disc.
+        For overlaps outside the disc, or `nodes` out of range.
     """
     alpha_u, alpha_v = _overlaps(alpha_u, alpha_v)
     a, b, kappa = neuron.a, neuron.b, neuron.kappa
@@ -197,7 +197,7 @@ def growth_rate(constants: Rates, delta: Numbers) -> Numbers:
     """Return ρ = δ(2C₂ − δσ²/2), with which ⟨α_u⟩ ∝ exp(ρ n/d) grows after n samples at the step δ/d per sample.
 
     The second term is what the noise of the steps takes away through the normalisation of w; from δ = 4C₂/σ² on u is
-    not learnt. Explained in the chapter *Simplicity bias*; source: this book. ValueError for a negative δ.
+    not learnt. Explained in the chapter *Simplicity bias*; source: this book. ValueError unless δ > 0.
     """
     delta = _positive("delta", delta)
     return (delta * (2 * constants.C2 - delta * constants.sigma2 / 2))[()]

@@ -193,10 +193,14 @@ def loss(
     ValueError
         For shapes that do not fit, or ᾱ outside [0, 1].
     """
-    a, b = amplitudes(alpha_bar, x0)
-    x_t = a * x0 + b * noise
-    wanted = {"data": x0, "noise": noise}[denoiser.predicts] if denoiser.predicts != "velocity" else a * noise - b * x0
-    error = (denoiser.predict(x_t, alpha_bar, *condition) - wanted) ** 2
+    match denoiser.predicts:
+        case "data":
+            wanted = x0
+        case "noise":
+            wanted = noise
+        case "velocity":
+            wanted = noised(noise, alpha_bar, -x0)
+    error = (denoiser.predict(noised(x0, alpha_bar, noise), alpha_bar, *condition) - wanted) ** 2
     if isinstance(weight, Tensor):
         checks.require(weight.shape == x0.shape[:weight.ndim], "weight", tuple(weight.shape),
                        f"a number or of a shape that x0, {tuple(x0.shape)}, begins with")
@@ -223,7 +227,7 @@ def trajectory(
     for now, then in pairwise(grid):
         x0 = denoiser(x, now, *condition)
         x0 = x0 if clip is None else x0.clamp(*clip)
-        noise = (x - math.sqrt(now) * x0) / math.sqrt(1 - now)
+        noise = convert(x0, x, now, "data", "noise")
         # σ = η √((1−ᾱ')/(1−ᾱ)) √(1−ᾱ/ᾱ'), and the rest of the noise level is filled with ε̂
         sigma = eta * math.sqrt((1 - then) / (1 - now) * (1 - now / then))
         x = math.sqrt(then) * x0 + math.sqrt(max(1 - then - sigma**2, 0.0)) * noise

@@ -126,7 +126,7 @@ def test_sign_rule(latents, kappa):
     d = 12
     for sign in (1, -1):
         model = MixedCumulantModel(d, 0.0, latents=latents)
-        run = chain(model, TiedNeuron(kappa=sign * kappa), step=step_v(d, 1.6, 16), batch=16, samples=20 * d**3,
+        run = chain(model, TiedNeuron(kappa=sign * kappa), step=step_v(d, 1.6, 16), batch=16, samples=10 * d**3,
                     replicas=64, start=(0, 1 / math.sqrt(d)), target="v")
         if sign == 1:
             assert run.fraction_hit > 0.5

@@ -202,6 +202,17 @@ def test_seeds_and_shapes(latents, dtype):
 
 
 @each
+def test_draws_where_one_computes_have_the_law_of_samples(latents):
+    m, rng = model(latents), torch.Generator().manual_seed(7)
+    x = m.draw(N, rng, torch.float64)
+    assert x.dtype == torch.float64 and m.draw(3, rng).dtype == torch.float32
+    assert covariance_z(m, x).abs().max() < 5
+    y = torch.stack([x @ m.u, x @ m.v], 1).view(40, -1, 2).transpose(0, 1)
+    for p, q in ((2, 1), (0, 4), (1, 3)):
+        assert abs(z_scores(joint_k_statistic(*[y[..., 0]] * p, *[y[..., 1]] * q), m.joint_cumulant(p, q))) < 5, (p, q)
+
+
+@each
 def test_pairs(latents):
     m = model(latents)
     x, surrogate = m.pair(N, seed=4, dtype=torch.float64)

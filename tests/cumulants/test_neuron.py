@@ -51,7 +51,8 @@ def test_derivative_is_that_of_autograd(phi):
 
 def test_bad_activations():
     for make in (lambda: sine(math.inf), lambda: tanh("2"), lambda: relu(math.nan),
-                 lambda: Activation(((1.0, "cubic", 1.0),)), lambda: math.inf * sine()):
+                 lambda: Activation(((1.0, "cubic", 1.0),)), lambda: Activation(()),
+                 lambda: math.inf * sine()):
         with pytest.raises(ValueError, match="must be"):
             make()
     with pytest.raises(TypeError):

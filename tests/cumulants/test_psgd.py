@@ -127,11 +127,15 @@ def test_bad_input(bad, name):
 def test_bad_sources_and_scales():
     data = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
     for bad, name in (({"target": "u"}, "target"), ({"start": (0.1, 0.1)}, "start"),
-                      ({"directions": torch.eye(2, 4)}, "directions")):
+                      ({"directions": torch.eye(2, 4)}, "directions"),
+                      ({"directions": 2 * torch.eye(2, 5)}, "directions: deviation from orthonormal = 3"),
+                      ({"directions": torch.ones(2, 5) / 5**0.5}, "directions: deviation from orthonormal = 0.99")):
         with pytest.raises(ValueError, match=name):
             psgd(data, NEURON, **(SPEED | bad))
     with pytest.raises(ValueError, match="source"):
         psgd(data[:0], NEURON, **SPEED)
+    with pytest.raises(ValueError, match=r"source = \(9, 5\): must be of shape \(1, d\)"):
+        psgd(lambda count, rng: data, NEURON, **SPEED)
     with pytest.raises(ValueError, match="d = 2"):
         psgd(MixedCumulantModel(2), NEURON, start=(0.1, 0.1), **SPEED)
     for call, name in ((lambda: step_u(0, 1.0, 1), "d"), (lambda: step_u(4, -1.0, 1), "delta"),

@@ -152,6 +152,8 @@ def test_levels_per_sample_and_limits():
     full = Wiener(data[0], covariance(3))
     assert torch.allclose(full(x, 1.0), x, atol=1e-8) and full.mmse(1.0) == pytest.approx(0, abs=1e-11)
     assert full.mmse(0.0) == pytest.approx(float(covariance(3).trace()) / 3, rel=1e-12)
+    thin = Wiener(torch.zeros(2, dtype=D64), torch.diag(torch.tensor([1.0, 1e-8], dtype=D64)))
+    assert torch.allclose(thin(x[:, :2], 1.0), x[:, :2], rtol=1e-3, atol=0)          # a small variance is not 0
     line = Wiener(data[0], C)                                # singular: nothing leaves the line
     direction = torch.linalg.eigh(C)[1][:, 2]
     offset = line(x, 1.0) - data[0]
