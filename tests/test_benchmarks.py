@@ -16,6 +16,7 @@ PEERS = {
     "cumulants": {"loop", "full"},
     "belief": {"naive", "traffic", "pgmpy", "loop", "randint"},
     "nets": {"matmul", "convolution", "loop", "baddbmm"},
+    "sim": {"loop", "vmap"},
     "unet": {"matmul", "layers", "contiguous", "loop"},
 }
 

@@ -38,7 +38,7 @@ class Ensemble(nn.Module):
     Raises
     ------
     ValueError
-        For no members, or members of different architectures; when called, for an input without the leading
+        For no members, or members of different architectures; when called, for inputs without the leading
         dimension E.
 
     Examples
@@ -66,24 +66,28 @@ class Ensemble(nn.Module):
     def __len__(self) -> int:
         return self.size
 
-    def forward(self, x: Tensor, shared: bool = False) -> Tensor:
+    def forward(self, x: Tensor, *more: Tensor, shared: bool = False) -> Tensor:
         """Return the outputs of all members, ``(E, n, …)``.
 
         Parameters
         ----------
         x
             ``(E, n, …)``: slice i is the input of member i. With `shared`, ``(n, …)``: the input of all of them.
+        more
+            Further inputs of the members (noise level, condition), ``(E, n, …)`` or `shared` as `x` is.
         """
         E = self.size
         checks.require(shared or (x.ndim > 1 and len(x) == E), "x", tuple(x.shape), f"of shape ({E}, n, …), or shared")
+        for k, y in enumerate(more):
+            checks.require(shared or y.shape[:1] == (E,), f"more[{k}]", tuple(y.shape), f"of shape ({E}, …), or shared")
         chunk = self.chunk or self._automatic_chunk(x if shared else x[0])
         states = dict(_tensors(self.stack))
         if chunk >= E:
-            return self._batched(states, x, shared)
+            return self._batched(states, x, shared, *more)
         # slices by split and unbind: their gradients are joined in one copy, where indexing makes one of E slices each
         parts = [dict(zip(states, part, strict=True)) for part in zip(*(t.split(chunk) for t in states.values()))]
-        inputs = [x] * len(parts) if shared else x.split(chunk)
-        return torch.cat([self._batched(part, y, shared) for part, y in zip(parts, inputs, strict=True)])
+        inputs = zip(*([y] * len(parts) if shared else y.split(chunk) for y in (x, *more)))
+        return torch.cat([self._batched(part, y, shared, *z) for part, (y, *z) in zip(parts, inputs, strict=True)])
 
     def member(self, i: int) -> nn.Module:
         """Return network `i`, a plain module with weights of its own.
@@ -103,14 +107,15 @@ class Ensemble(nn.Module):
     def _automatic_chunk(self, x: Tensor) -> int:
         return self.size if x.device.type != "cpu" or len(x) * count(self) <= SMALL * self.size else 1
 
-    def _batched(self, states: dict[str, Tensor], x: Tensor, shared: bool) -> Tensor:
+    def _batched(self, states: dict[str, Tensor], x: Tensor, shared: bool, *more: Tensor) -> Tensor:
+        inputs = (x, *more)
         if len(next(iter(states.values()))) == 1:    # vmap over one member only costs
             alone = {name: tensor.squeeze(0) for name, tensor in states.items()}
-            return functional_call(self.stack, alone, (x if shared else x.squeeze(0),)).unsqueeze(0)
-        call = vmap(lambda state, y: functional_call(self.stack, state, (y,)), (0, None if shared else 0),
+            return functional_call(self.stack, alone, inputs if shared else tuple(y[0] for y in inputs)).unsqueeze(0)
+        call = vmap(lambda state, y: functional_call(self.stack, state, y), (0, None if shared else 0),
                     randomness="different")
         with sdpa_kernel(SDPBackend.MATH):           # the only attention that vmap can batch
-            return call(states, x)
+            return call(states, inputs)
 
 
 def _tensors(module: nn.Module) -> chain[tuple[str, Tensor]]:

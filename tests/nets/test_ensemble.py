@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hierlib.nets import MLP, Ensemble, TokenMLP, Transformer, TreeUNet, count
+from hierlib.nets import MLP, Ensemble, TokenMLP, Transformer, TreeUNet, UNet, count
 
 E, N = 3, 4
 MAKERS = {
@@ -50,6 +50,24 @@ def test_ensemble_is_a_loop(make, chunk):
         losses(net(q[k]), x[k]).backward()
         for p, g in zip(net.parameters(), ensemble.parameters(), strict=True):
             assert p.grad.any() and torch.allclose(p.grad, g.grad[k], atol=1e-12)
+
+
+@chunks
+@pytest.mark.parametrize("e", [1, 3])
+def test_further_inputs_go_to_the_members_as_the_first_does(chunk, e):
+    nets = [UNet(2, (4, 6), condition=3, seed=k).double() for k in range(e)]
+    for net in nets:                            # the last convolution starts at zero
+        for p in net.parameters():
+            nn.init.normal_(p, std=0.3, generator=torch.Generator().manual_seed(p.numel()))
+    gen = torch.Generator().manual_seed(0)
+    shapes = (e, N, 2, 4, 4), (e, N), (e, N, 3)
+    inputs = [torch.rand(shape, generator=gen, dtype=torch.float64) for shape in shapes]
+    ensemble = Ensemble(nets, chunk)
+    expected = torch.stack([net(*(y[k] for y in inputs)) for k, net in enumerate(nets)])
+    assert expected.std() > 0.01 and torch.allclose(ensemble(*inputs), expected, atol=1e-10)
+    first = [y[0] for y in inputs]
+    expected = torch.stack([net(*first) for net in nets])
+    assert torch.allclose(ensemble(*first, shared=True), expected, atol=1e-10)
 
 
 @denoisers
@@ -171,6 +189,8 @@ def test_one_member_and_many_chunks():
     (lambda: Ensemble([MLP(2, 2)] * 3)(torch.zeros(4, 5, 2)), "x = "),
     (lambda: Ensemble([MLP(2, 2)] * 3)(torch.zeros(5, 2)), "x = "),
     (lambda: Ensemble([MLP(2, 2)] * 3)(torch.zeros(3)), "x = "),
+    (lambda: Ensemble([UNet(condition=2)] * 3)(torch.zeros(3, 5, 1, 4, 4), torch.ones(3, 5), torch.zeros(5, 2)),
+     "more\\[1\\]"),
     (lambda: Ensemble([MLP(2, 2)] * 3).member(3), "i = 3"),
 ])
 def test_bad_input(call, name):
