@@ -8,6 +8,8 @@
     the claims go to ``book/results/paper/x.json`` with their provenance.
 ``--check``
     The stored notebooks run as they are and nothing is written: for a foreign environment such as Colab's.
+``--text``
+    Nothing runs: prose that has changed in ``book/src/x.md`` goes to ``book/x.ipynb``, whose outputs stay.
 """
 
 from __future__ import annotations
@@ -163,6 +165,22 @@ def execute_paper(chapter: str, book: Path) -> str:
     return f"{cost['seconds']} s, {len(result['claims'])} claims in {target.relative_to(ROOT)}"
 
 
+def take_text(chapter: str, book: Path) -> str:
+    """Store a source's new prose in the notebook, whose outputs stay; refused where code has changed."""
+    target = book / f"{chapter}.ipynb"
+    stored = nbformat.read(target, as_version=4)
+    nb = from_source((book / "src" / f"{chapter}.md").read_text(encoding="utf-8"))
+    new, old = ([cell for cell in x.cells if cell.cell_type == "code"] for x in (nb, stored))
+    if [(c.source, c.metadata) for c in new] != [(c.source, c.metadata) for c in old]:
+        raise ValueError("code cells differ from those that ran: execute the chapter")
+    for cell, ran in zip(new, old, strict=True):
+        cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+    nb.metadata = stored.metadata
+    nbformat.validate(nb)
+    write(target, nbformat.writes(nb) + "\n")
+    return f"text of {len(nb.cells) - len(new)} cells, outputs of {len(new)}"
+
+
 def check(chapter: str, book: Path) -> str:
     """Run a stored notebook as it is, write nothing; return what happened."""
     stored = nbformat.read(book / f"{chapter}.ipynb", as_version=4)
@@ -183,6 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="all when none is named")
     parser.add_argument("--scale", choices=("quick", "paper"), default="quick")
     parser.add_argument("--check", action="store_true", help="run the stored notebooks, write nothing")
+    parser.add_argument("--text", action="store_true", help="run nothing; store new prose beside the stored outputs")
     args = parser.parse_args(argv)
 
     book = ROOT / "book"
@@ -193,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
     if args.scale == "quick":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # stored notebooks are CPU runs
-    job = check if args.check else {"quick": execute_quick, "paper": execute_paper}[args.scale]
+    job = take_text if args.text else check if args.check else {"quick": execute_quick, "paper": execute_paper}[args.scale]
 
     failed = []
     for chapter in args.chapters or have:

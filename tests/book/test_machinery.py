@@ -181,6 +181,23 @@ def test_check_compares_claims_and_writes_nothing(small_book, monkeypatch):
     assert (small_book / "t.ipynb").read_bytes() == before
 
 
+def test_new_prose_is_stored_beside_the_outputs_and_new_code_is_refused(small_book, monkeypatch):
+    fake_run(monkeypatch)
+    execute.execute_quick("t", small_book)
+    before = nbformat.read(small_book / "t.ipynb", as_version=4)
+    source = small_book / "src" / "t.md"
+    source.write_text(SOURCE + "\nA last word.\n")
+    execute.take_text("t", small_book)
+    after = nbformat.read(small_book / "t.ipynb", as_version=4)
+    assert any("A last word." in c.source for c in after.cells if c.cell_type == "markdown")
+    assert execute.claims(after) == execute.claims(before) and after.metadata == before.metadata
+    stored = (small_book / "t.ipynb").read_bytes()
+    source.write_text(SOURCE.replace("x = 1", "x = 2"))
+    with pytest.raises(ValueError, match="execute the chapter"):
+        execute.take_text("t", small_book)
+    assert (small_book / "t.ipynb").read_bytes() == stored
+
+
 def test_a_real_kernel_runs_a_chapter(small_book):
     execute.execute_quick("t", small_book)
     nb = nbformat.read(small_book / "t.ipynb", as_version=4)
