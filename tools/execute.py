@@ -212,7 +212,8 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
     if args.scale == "quick":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # stored notebooks are CPU runs
-    job = take_text if args.text else check if args.check else {"quick": execute_quick, "paper": execute_paper}[args.scale]
+    run_and_store = {"quick": execute_quick, "paper": execute_paper}[args.scale]
+    job = take_text if args.text else check if args.check else run_and_store
 
     failed = []
     for chapter in args.chapters or have:

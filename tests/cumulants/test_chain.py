@@ -49,7 +49,9 @@ def test_one_large_step_has_the_law_of_psgd(phi, latents, d, beta_u):
     full, reduced = psgd(model, neuron, **kwargs), chain(model, neuron, **kwargs)
     for found, expected in ((reduced.alpha_u, full.alpha_u), (reduced.alpha_v, full.alpha_v),
                             (reduced.alpha_u - reduced.alpha_v, full.alpha_u - full.alpha_v)):
-        assert stats.ks_2samp(found[-1].numpy(), expected[-1].numpy()).pvalue > 1e-3       # 54 of these
+        # rounded: where φ = 0 for a whole batch w stays at its start, which psgd keeps in float32
+        laws = [x[-1].numpy().round(5) for x in (found, expected)]
+        assert stats.ks_2samp(*laws).pvalue > 1e-3                                          # 54 of these
 
 
 def test_hitting_times_of_v_have_the_law_of_psgd():
