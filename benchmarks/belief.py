@@ -24,7 +24,6 @@ Sampling, sequences per second:
   and nothing else.
 """
 
-import argparse
 import random
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ from functools import partial
 
 import pandas as pd
 import torch
-from common import fastest
+from common import fastest, started
 
 from hierlib import rhm
 from hierlib.lab.types import Float, Tensor
@@ -217,12 +216,8 @@ def sample_rows(g: Grammar, quick: bool) -> list[dict]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small batches, few repeats")
-    quick = parser.parse_args().quick
+    quick = started(__doc__, aim=f"; aim: at most {1e6 * AIM:.0f} µs per sequence")
     warnings.simplefilter("ignore")      # the other libraries' own
-    torch.set_num_threads(1)
-    print(f"# torch {torch.__version__}, one thread; aim: at most {1e6 * AIM:.0f} µs per sequence")
     rows = []
     for L in (5, 6, 7):
         for dtype in (torch.float32, torch.float64):

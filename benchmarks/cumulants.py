@@ -14,13 +14,12 @@ steps × replicas per second; `ns` is hierlib's time per sample and replica.
 Runs are named by dimension, batch, replicas.
 """
 
-import argparse
 import math
 from collections.abc import Callable
 
 import pandas as pd
 import torch
-from common import fastest
+from common import fastest, started
 
 from hierlib.cumulants.chain import chain
 from hierlib.cumulants.model import MixedCumulantModel
@@ -85,11 +84,7 @@ def rows(d: int, batch: int, replicas: int, steps: int, alone: int, repeats: int
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few replicas, steps and repeats")
-    quick = parser.parse_args().quick
-    torch.set_num_threads(1)
-    print(f"# torch {torch.__version__}, one thread")
+    quick = started(__doc__, "few replicas, steps and repeats")
     sizes = ((8, 4, 20),) if quick else ((16, 16, 192), (64, 8, 256), (64, 128, 192), (256, 32, 256))
     steps, alone, repeats = (5, 3, 1) if quick else (20, 8, 4)
     table = [row for size in sizes for row in rows(*size, steps, alone, repeats)]

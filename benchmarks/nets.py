@@ -18,13 +18,12 @@ Networks are named by their sizes, and the batch: tree:v,s,L,C/n, mlp:inputs-uni
 transformer:v,d,C,layers/n.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
 import torch
-from common import fastest
+from common import fastest, started
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -158,11 +157,7 @@ def baddbmm_rows(E: int, n: int, quick: bool) -> list[dict]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small batches, few repeats")
-    quick = parser.parse_args().quick
-    torch.set_num_threads(1)
-    print(f"# torch {torch.__version__}, one thread; aim: an ensemble at least 0.9 times as fast as a loop")
+    quick = started(__doc__, aim="; aim: an ensemble at least 0.9 times as fast as a loop")
     rows = []
     for width in (64, 96):
         rows += tree_rows(width, quick)

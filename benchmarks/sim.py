@@ -15,12 +15,11 @@ Tasks: flow, Runge–Kutta steps of f = U Uᵀ x in float64, named by dimension 
 SGD of deep linear MLPs in float32, named by dimension, width, depth, batch and number of networks.
 """
 
-import argparse
 from collections.abc import Callable
 
 import pandas as pd
 import torch
-from common import fastest
+from common import fastest, started
 from torch import nn
 
 from hierlib.lab import generator
@@ -123,11 +122,7 @@ def ensemble_row(d: int, width: int, depth: int, batch: int, networks: int, alon
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few networks, steps and repeats")
-    quick = parser.parse_args().quick
-    torch.set_num_threads(1)
-    print(f"# torch {torch.__version__}, one thread")
+    quick = started(__doc__, "few networks, steps and repeats")
     steps, alone, repeats = (5, 2, 1) if quick else (100, 4, 4)
     table = []
     for networks in (1, 16) if quick else (1, 16, 256, 2048):

@@ -18,13 +18,12 @@ that of the other: above 1 hierlib is faster; for a bound it is the fraction rea
 Networks are named unet:widths/n×pixels×pixels.
 """
 
-import argparse
 import importlib.util
 from collections.abc import Callable
 
 import pandas as pd
 import torch
-from common import fastest
+from common import fastest, started
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -142,11 +141,7 @@ def diffusers_row(widths: tuple[int, ...], n: int, pixels: int, quick: bool) -> 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small batches, few repeats")
-    quick = parser.parse_args().quick
-    torch.set_num_threads(1)
-    print(f"# torch {torch.__version__}, one thread")
+    quick = started(__doc__)
     n, pixels = (2, 8) if quick else (32, 16)
     rows = []
     for widths in ((16, 32, 32), (12, 24, 32), (32,)):

@@ -1,8 +1,16 @@
-"""What the tests of the interactive figures share: a browser, and node for a script without a page."""
+"""What the tests of the interactive figures share: a browser, node, and what every figure has to satisfy."""
 
+import html
+import json
+import re
 import shutil
+import subprocess
 
+import numpy as np
 import pytest
+
+GROUNDS = {"light": ("#ffffff", "#222222"), "dark": ("#121212", "#ced6dd")}        # of a page, and its text
+UNWANTED = r"https?:|\bsrc=|\bhref=|@import|fetch\(|XMLHttpRequest|import\(|Math\.random|<!--"
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +31,72 @@ def node_path() -> str:
         return found
     driver = pytest.importorskip("playwright._impl._driver", reason="no node on the PATH, no playwright")
     return driver.compute_driver_executable()[0]
+
+
+def run_script(runner, file, calls):
+    """Run calls [function, argument, …] of a figure's script under node, in one process; one result each."""
+    done = subprocess.run([node_path(), "-e", runner, str(file)], input=json.dumps(calls), text=True,
+                          capture_output=True, timeout=120, check=True)
+    return json.loads(done.stdout)
+
+
+def assert_whole(figure, twin, kind, config, urls=r"|url\("):
+    """The HTML holds one script and the configuration, fetches nothing, and is the same for the same arguments."""
+    page = figure._repr_html_()
+    assert page == twin._repr_html_()
+    assert page.startswith(f'<div class="{kind}" id="{figure.name}"') and page.count("</script>") == 1
+    assert not re.search(UNWANTED + urls, page)
+    assert json.loads(html.unescape(re.search('data-config="([^"]*)"', page)[1])) == config
+
+
+def opened(browser, figures, late, height=700, **options):
+    """Return a page with figures, and `late` put in as a notebook front end does, and the list of its troubles."""
+    page = browser.new_page(viewport={"width": 760, "height": height}, **options)
+    trouble = []
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("request", lambda request: trouble.append(request.url))
+    body = "".join(figure._repr_html_() for figure in figures)
+    page.set_content(f"<!doctype html><body>{body}<div id='cell'></div></body>")
+    page.evaluate(  # markup first, then a fresh script element
+        """(text) => { const cell = document.getElementById("cell"); cell.innerHTML = text;
+        const old = cell.querySelector("script"), fresh = document.createElement("script");
+        fresh.textContent = old.textContent; old.replaceWith(fresh); }""", late._repr_html_())
+    return page, trouble
+
+
+def assert_fits_a_phone(page, drawing):
+    """The figure `one` redraws for a narrow page, which does not scroll sideways."""
+    page.set_viewport_size({"width": 360, "height": page.viewport_size["height"]})
+    page.wait_for_function(f"document.querySelector('#one {drawing}').viewBox.baseVal.width < 360")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def assert_legible(colours, ground):
+    """Labels in these CSS colours stand out from the ground, by WCAG AA."""
+    def luminance(rgb):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+        return np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+    back = luminance([int(ground[i:i + 2], 16) / 255 for i in (1, 3, 5)])
+    for colour in colours:
+        front = luminance([int(c) / 255 for c in re.findall(r"\d+", colour)[:3]])
+        low, high = sorted((back, front))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, colour
+
+
+def assert_follows_the_switch(browser, figure, looks):
+    """Six colours, (selector, property), are legible on a light and a dark page, and other ones on each."""
+    page = browser.new_page(viewport={"width": 760, "height": 900})
+    style = "".join(f"html[data-theme={theme}] {{ --pst-color-background: {ground}; --pst-color-text-base: {ink} }}"
+                    for theme, (ground, ink) in GROUNDS.items())
+    page.set_content(f"<!doctype html><html><head><style>{style}</style></head><body>{figure._repr_html_()}</body>")
+    seen = []
+    for theme, (ground, _) in GROUNDS.items():
+        colours = page.evaluate(
+            """([theme, looks]) => { document.documentElement.dataset.theme = theme;
+            return looks.map(([q, what]) => getComputedStyle(document.querySelector(q))[what]); }""", [theme, looks])
+        assert_legible(colours, ground)
+        seen.append(set(colours))
+    page.close()
+    assert len(seen[0]) == len(seen[1]) == len(looks) and not seen[0] & seen[1]

@@ -1,7 +1,20 @@
 """What all benchmarks share."""
 
+import argparse
 import time
 from collections.abc import Callable
+
+import torch
+
+
+def started(doc: str, quick: str = "small batches, few repeats", aim: str = "") -> bool:
+    """Read the command line, take one thread, print the first line; return whether a quick run is wanted."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=quick)
+    wanted = parser.parse_args().quick
+    torch.set_num_threads(1)
+    print(f"# torch {torch.__version__}, one thread{aim}")
+    return wanted
 
 
 def fastest(repeats: int, *calls: Callable[[], object]) -> list[float]:

@@ -1,11 +1,8 @@
 """The interactive loss landscape: its script against hierlib, scipy and samples, the figure in a browser."""
 
-import html
 import itertools
-import json
 import math
 import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -18,7 +15,13 @@ from hierlib.cumulants.landscape import ACTIVATIONS, Landscape, landscape
 from hierlib.cumulants.model import LATENTS, MixedCumulantModel
 from hierlib.cumulants.neuron import TiedNeuron, cosine, relu, sine, tanh
 from hierlib.cumulants.sde import scaled_sde
-from tests.browser import node_path
+from tests.browser import (
+    assert_fits_a_phone,
+    assert_follows_the_switch,
+    assert_whole,
+    opened,
+    run_script,
+)
 
 # standard input: [[function, argument, …], …]
 RUNNER = """
@@ -44,10 +47,8 @@ POINTS = [(0.3, 0.2), (-0.6, 0.7), (0.0, 1.0), (0.99, -0.1), (0.05, -0.05), (1.0
 
 
 def script(*calls):
-    """Run calls of the script's functions under node, in one process; one result each."""
-    done = subprocess.run([node_path(), "-e", RUNNER, str(Landscape.script)], input=json.dumps(calls), text=True,
-                          capture_output=True, timeout=120, check=True)
-    return json.loads(done.stdout)
+    """Run calls of the script's functions, one result each."""
+    return run_script(RUNNER, Landscape.script, calls)
 
 
 def bare(markup):
@@ -287,14 +288,9 @@ def test_html_is_whole_stable_and_fetches_nothing():
     figure = landscape(activation="tanh", latents="abs", beta_v=3, name="some-landscape")
     assert repr(figure) == ("Landscape('some-landscape', activation=tanh, latents=abs, alpha_bar=0.7, beta_u=1.0, "
                             "beta_v=3.0, kappa=0.5)")
-    page = figure._repr_html_()
-    assert page == landscape(activation="tanh", latents="abs", beta_v=3, name="some-landscape")._repr_html_()
-    assert page.startswith('<div class="loss-landscape" id="some-landscape"') and page.count("</script>") == 1
-    unwanted = r"https?:|\bsrc=|\bhref=|@import|fetch\(|XMLHttpRequest|import\(|Math\.random|<!--|url\((?!#)"
-    assert not re.search(unwanted, page)
-    config = json.loads(html.unescape(re.search('data-config="([^"]*)"', page)[1]))
-    assert config == {"activation": "tanh", "latents": "abs", "alpha_bar": 0.7, "beta_u": 1.0, "beta_v": 3.0,
-                      "kappa": 0.5}
+    twin = landscape(activation="tanh", latents="abs", beta_v=3, name="some-landscape")
+    config = {"activation": "tanh", "latents": "abs", "alpha_bar": 0.7, "beta_u": 1.0, "beta_v": 3.0, "kappa": 0.5}
+    assert_whole(figure, twin, "loss-landscape", config, urls=r"|url\((?!#)")
     assert script(*(("usual", activation) for activation in ACTIVATIONS)) == [USUAL[a] for a in ACTIVATIONS]
 
 
@@ -309,17 +305,8 @@ def test_bad_input_is_named(argument, value):
 
 
 def test_figure_in_a_browser(browser):
-    first, second = landscape(name="one")._repr_html_(), landscape(latents="sign", name="two")._repr_html_()
-    page = browser.new_page(viewport={"width": 760, "height": 700})
-    trouble = []
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("request", lambda request: trouble.append(request.url))
-    page.set_content(f"<!doctype html><body>{first}{second}<div id='cell'></div></body>")
-    page.evaluate(  # as a notebook front end does: markup first, then a fresh script element; the same figure again
-        """(text) => { const cell = document.getElementById("cell"); cell.innerHTML = text;
-        const old = cell.querySelector("script"), fresh = document.createElement("script");
-        fresh.textContent = old.textContent; old.replaceWith(fresh); }""", first)
+    first, second = landscape(name="one"), landscape(latents="sign", name="two")
+    page, trouble = opened(browser, (first, second), first)          # the same figure again
     one, again = page.locator(".loss-landscape").first, page.locator("#cell .loss-landscape")
     assert again.locator("path.ls-band").count() == one.locator("path.ls-band").count() == 9
     assert page.evaluate("new Set([...document.querySelectorAll('clipPath')].map((c) => c.id)).size") == 3
@@ -382,38 +369,13 @@ def test_figure_in_a_browser(browser):
     assert float(shown) == pytest.approx(loss[0], rel=0.05)         # the place is shown with two digits
     one.get_by_role("slider", name="output strength κ").fill("0")
     assert one.locator("path.ls-band").count() == 0 and "stands still" in says()
-    page.set_viewport_size({"width": 360, "height": 700})
-    page.wait_for_function("document.querySelector('#one .ls-disc').viewBox.baseVal.width < 360")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert_fits_a_phone(page, ".ls-disc")
     assert trouble == []
     page.close()
 
 
 def test_figure_follows_the_switch_and_words_stand_out(browser):
-    page = browser.new_page(viewport={"width": 760, "height": 900})
-    grounds = {"light": ("#ffffff", "#222222"), "dark": ("#121212", "#ced6dd")}
-    style = "".join(f"html[data-theme={theme}] {{ --pst-color-background: {ground}; --pst-color-text-base: {ink} }}"
-                    for theme, (ground, ink) in grounds.items())
-    body = landscape()._repr_html_()
-    page.set_content(f"<!doctype html><html><head><style>{style}</style></head><body>{body}</body>")
-
-    def luminance(rgb):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
-        return np.dot(linear, [0.2126, 0.7152, 0.0722])
-
-    seen = []
-    for theme, (ground, _) in grounds.items():
-        colours = page.evaluate(
-            """(theme) => { document.documentElement.dataset.theme = theme;
-            const of = (q, what) => getComputedStyle(document.querySelector(q))[what];
-            return [of(".loss-landscape", "color"), of(".ls-band", "fill"), of(".ls-you-dot", "fill"),
-              of(".ls-log text[style*=ls-u]", "fill"), of(".ls-log text[style*=ls-v]", "fill"),
-              of(".ls-bars .ls-plus", "fill")]; }""", theme)
-        back = luminance([int(ground[i:i + 2], 16) / 255 for i in (1, 3, 5)])
-        for colour in colours:
-            front = luminance([int(c) / 255 for c in re.findall(r"\d+", colour)[:3]])
-            low, high = sorted((back, front))
-            assert (high + 0.05) / (low + 0.05) >= 4.5, colour      # WCAG AA, for labels
-        seen.append(set(colours))
-    page.close()
-    assert len(seen[0]) == len(seen[1]) == 6 and not seen[0] & seen[1]
+    assert_follows_the_switch(browser, landscape(), [
+        (".loss-landscape", "color"), (".ls-band", "fill"), (".ls-you-dot", "fill"), (".ls-bars .ls-plus", "fill"),
+        (".ls-log text[style*=ls-u]", "fill"), (".ls-log text[style*=ls-v]", "fill"),
+    ])

@@ -1,10 +1,7 @@
 """The interactive clustering: its script against scipy, brute force and hierlib, the figure in a browser."""
 
-import html
 import itertools
-import json
 import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from hierlib import rhm
 from hierlib.rhm import clustering, synonym_widget
 from hierlib.rhm.synonym_widget import synonyms
-from tests.browser import node_path
+from tests.browser import GROUNDS, assert_fits_a_phone, assert_legible, assert_whole, opened, run_script
 from tests.rhm.test_widget import assert_frequencies, plain
 
 # standard input: [[function, argument, …], …]; an argument ["rng", seed] stands for a generator
@@ -37,10 +34,8 @@ SIZES = [(6, 3, 2, 3), (4, 2, 3, 2), (5, 2, 2, 4), (3, 2, 3, 3)]   # v, m, s, L
 
 
 def script(*calls):
-    """Run calls of the script's functions under node, in one process; one result each."""
-    done = subprocess.run([node_path(), "-e", RUNNER, str(synonym_widget._SCRIPT)], input=json.dumps(calls), text=True,
-                          capture_output=True, timeout=120, check=True)
-    return json.loads(done.stdout)
+    """Run calls of the script's functions, one result each."""
+    return run_script(RUNNER, synonym_widget._SCRIPT, calls)
 
 
 def grammar(size, seed=0):
@@ -290,13 +285,8 @@ def test_html_is_whole_stable_and_fetches_nothing():
     g = grammar((6, 2, 2, 3))
     figure = synonyms(g, samples=500, seed=4, name="some-synonyms")
     assert repr(figure) == "Synonyms('some-synonyms', v=6, m=2, s=2, L=3, samples=500, seed=4)"
-    page = figure._repr_html_()
-    assert page == synonyms(g, samples=500, seed=4, name="some-synonyms")._repr_html_()
-    assert page.startswith('<div class="synonyms" id="some-synonyms"') and page.count("</script>") == 1
-    unwanted = r"https?:|\bsrc=|\bhref=|@import|url\(|fetch\(|XMLHttpRequest|import\(|Math\.random|<!--"
-    assert not re.search(unwanted, page)
-    config = json.loads(html.unescape(re.search('data-config="([^"]*)"', page)[1]))
-    assert config == {**plain(g), "samples": 500, "seed": 4}
+    twin = synonyms(g, samples=500, seed=4, name="some-synonyms")
+    assert_whole(figure, twin, "synonyms", {**plain(g), "samples": 500, "seed": 4})
 
 
 @pytest.mark.parametrize(("argument", "value"), [
@@ -324,18 +314,9 @@ def shown(figure):
 
 def test_figure_in_a_browser(browser):
     g, ternary = grammar((6, 3, 2, 3)), grammar((4, 2, 3, 2))
-    first, second, third = (synonyms(h, samples=200, name=name)._repr_html_()
+    first, second, third = (synonyms(h, samples=200, name=name)
                             for h, name in ((g, "one"), (ternary, "two"), (g, "three")))
-    page = browser.new_page(viewport={"width": 760, "height": 700}, reduced_motion="reduce")
-    trouble = []
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("request", lambda request: trouble.append(request.url))
-    page.set_content(f"<!doctype html><body>{first}{second}<div id='cell'></div></body>")
-    page.evaluate(  # as a notebook front end does: markup first, then a fresh script element
-        """(text) => { const cell = document.getElementById("cell"); cell.innerHTML = text;
-        const old = cell.querySelector("script"), fresh = document.createElement("script");
-        fresh.textContent = old.textContent; old.replaceWith(fresh); }""", third)
+    page, trouble = opened(browser, (first, second), third, reduced_motion="reduce")
     one = page.locator("#one")
     state = {"seed": 0, "P": 200, "latent": False}
     assert len(shown(page.locator("#two"))) == 1 and shown(page.locator("#three")) == shown(one)
@@ -386,9 +367,7 @@ def test_figure_in_a_browser(browser):
     one.get_by_role("button", name="new sample").click()
     state["seed"] = 1
     agrees()
-    page.set_viewport_size({"width": 360, "height": 700})
-    page.wait_for_function("document.querySelector('#one .sy-trees').viewBox.baseVal.width < 360")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert_fits_a_phone(page, ".sy-trees")
     assert trouble == []
     page.close()
 
@@ -409,7 +388,7 @@ def test_the_sweep_moves_and_stops(browser):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_words_stand_out_from_the_ground(browser, theme):
     page = browser.new_page(viewport={"width": 760, "height": 900})
-    ground, ink = ("#ffffff", "#222222") if theme == "light" else ("#121212", "#ced6dd")
+    ground, ink = GROUNDS[theme]
     style, figure = f"--pst-color-background:{ground};--pst-color-text-base:{ink}", synonyms(grammar((12, 3, 2, 3)))
     page.set_content(f"<!doctype html><html data-theme='{theme}'><body style='{style}'>{figure._repr_html_()}</body>")
     colours = page.evaluate(
@@ -418,14 +397,5 @@ def test_words_stand_out_from_the_ground(browser, theme):
         const names = [...Array(12).keys(), "level-1", "level-2", "level-3", "level-4", "right"];
         return [s.color, ...names.map(of)]; }""")
     page.close()
-
-    def luminance(rgb):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
-        return np.dot(linear, [0.2126, 0.7152, 0.0722])
-
-    back = luminance([int(ground[i:i + 2], 16) / 255 for i in (1, 3, 5)])
     assert len(set(colours)) >= 16
-    for colour in colours:
-        front = luminance([int(c) / 255 for c in re.findall(r"\d+", colour)[:3]])
-        low, high = sorted((back, front))
-        assert (high + 0.05) / (low + 0.05) >= 4.5, colour           # WCAG AA, for letters on chips and labels
+    assert_legible(colours, ground)                                  # letters on chips, and labels

@@ -1,10 +1,7 @@
 """The interactive tree: its script against hierlib and against plain enumeration, the figure in a browser."""
 
-import html
 import itertools
-import json
 import re
-import subprocess
 from collections import Counter
 
 import numpy as np
@@ -14,7 +11,7 @@ from scipy.stats import chi2
 
 from hierlib import rhm
 from hierlib.rhm import belief_tree, theory, widget
-from tests.browser import node_path
+from tests.browser import assert_fits_a_phone, assert_whole, opened, run_script
 
 GRAMMARS = [  # v, m, s, L
     (3, 2, 2, 3), (4, 3, 2, 2), (3, 2, 3, 2), (4, 1, 2, 3), (3, 1, 3, 2), (5, 2, 2, 2), (2, 2, 2, 2),
@@ -39,10 +36,8 @@ console.log(JSON.stringify(calls.map((call) => {
 
 
 def script(*calls):
-    """Run calls of the script's functions under node, in one process; one result each."""
-    done = subprocess.run([node_path(), "-e", RUNNER, str(widget._SCRIPT)], input=json.dumps(calls), text=True,
-                          capture_output=True, timeout=120, check=True)
-    return json.loads(done.stdout)
+    """Run calls of the script's functions, one result each."""
+    return run_script(RUNNER, widget._SCRIPT, calls)
 
 
 def plain(g):
@@ -238,13 +233,8 @@ def test_html_is_whole_stable_and_fetches_nothing():
     g = rhm.Grammar.random(v=6, m=2, s=2, L=3, seed=0)
     figure = belief_tree(g, seed=4, epsilon=0.25, name="a-tree")
     assert repr(figure) == "BeliefTree('a-tree', v=6, m=2, s=2, L=3, seed=4, epsilon=0.25)"
-    page = figure._repr_html_()
-    assert page == belief_tree(g, seed=4, epsilon=0.25, name="a-tree")._repr_html_()
-    assert page.startswith('<div class="belief-tree" id="a-tree"') and page.count("</script>") == 1
-    unwanted = r"https?:|\bsrc=|\bhref=|@import|url\(|fetch\(|XMLHttpRequest|import\(|Math\.random|<!--"
-    assert not re.search(unwanted, page)
-    config = json.loads(html.unescape(re.search('data-config="([^"]*)"', page)[1]))
-    assert config == {**plain(g), "seed": 4, "epsilon": 0.25}
+    twin = belief_tree(g, seed=4, epsilon=0.25, name="a-tree")
+    assert_whole(figure, twin, "belief-tree", {**plain(g), "seed": 4, "epsilon": 0.25})
 
 
 @pytest.mark.parametrize(("argument", "value"), [
@@ -273,18 +263,9 @@ def shown(figure):
 def test_figure_in_a_browser(browser):
     g = rhm.Grammar.random(v=12, m=4, s=2, L=5, seed=0)
     ternary = rhm.Grammar.random(v=8, m=3, s=3, L=2, seed=0)
-    first, second, third = (belief_tree(h, epsilon=0.7, name=name)._repr_html_()
+    first, second, third = (belief_tree(h, epsilon=0.7, name=name)
                             for h, name in ((g, "one"), (ternary, "two"), (g, "three")))
-    page = browser.new_page(viewport={"width": 760, "height": 700})
-    trouble = []
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("request", lambda request: trouble.append(request.url))
-    page.set_content(f"<!doctype html><body>{first}{second}<div id='cell'></div></body>")
-    page.evaluate(  # as a notebook front end does: markup first, then a fresh script element
-        """(text) => { const cell = document.getElementById("cell"); cell.innerHTML = text;
-        const old = cell.querySelector("script"), fresh = document.createElement("script");
-        fresh.textContent = old.textContent; old.replaceWith(fresh); }""", third)
+    page, trouble = opened(browser, (first, second), third)
     one = page.locator("#one")
     assert [len(row) for row in shown(one)] == [1, 2, 4, 8, 16, 32]
     assert [len(row) for row in shown(page.locator("#two"))] == [1, 3, 9]
@@ -314,7 +295,5 @@ def test_figure_in_a_browser(browser):
     for kind in ("mask", "uniform"):
         one.get_by_role("combobox").select_option(kind)
         assert one.locator(".bt-fig .bt-tick").count() == 0
-    page.set_viewport_size({"width": 360, "height": 700})
-    page.wait_for_function("document.querySelector('#one .bt-fig').viewBox.baseVal.width < 360")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert_fits_a_phone(page, ".bt-fig")
     assert trouble == []

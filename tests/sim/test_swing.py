@@ -1,18 +1,21 @@
 """The interactive swing-by: its script against scipy and the closed formulas, the figure in a browser."""
 
-import html
 import itertools
-import json
 import math
 import re
-import subprocess
 
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
 from hierlib.sim.swing import SwingBy, swing_by
-from tests.browser import node_path
+from tests.browser import (
+    assert_fits_a_phone,
+    assert_follows_the_switch,
+    assert_whole,
+    opened,
+    run_script,
+)
 
 # standard input: [[function, argument, …], …]
 RUNNER = """
@@ -30,10 +33,8 @@ CASES = [{"r": r, "rho": rho, "omega": omega} for r, rho, omega in [
 
 
 def script(*calls):
-    """Run calls of the script's functions under node, in one process; one result each."""
-    done = subprocess.run([node_path(), "-e", RUNNER, str(SwingBy.script)], input=json.dumps(calls), text=True,
-                          capture_output=True, timeout=120, check=True)
-    return json.loads(done.stdout)
+    """Run calls of the script's functions, one result each."""
+    return run_script(RUNNER, SwingBy.script, calls)
 
 
 def bare(markup):
@@ -212,13 +213,8 @@ def test_what_the_figure_says(looks):
 def test_html_is_whole_stable_and_fetches_nothing():
     figure = swing_by(r=0.25, rho=0.5, name="some-swing")
     assert repr(figure) == "SwingBy('some-swing', r=0.25, rho=0.5, omega=0.01)"
-    page = figure._repr_html_()
-    assert page == swing_by(r=0.25, rho=0.5, name="some-swing")._repr_html_()
-    assert page.startswith('<div class="swing-by" id="some-swing"') and page.count("</script>") == 1
-    unwanted = r"https?:|\bsrc=|\bhref=|@import|fetch\(|XMLHttpRequest|import\(|Math\.random|<!--|url\("
-    assert not re.search(unwanted, page)
-    config = json.loads(html.unescape(re.search('data-config="([^"]*)"', page)[1]))
-    assert config == {"r": 0.25, "rho": 0.5, "omega": 0.01}
+    twin = swing_by(r=0.25, rho=0.5, name="some-swing")
+    assert_whole(figure, twin, "swing-by", {"r": 0.25, "rho": 0.5, "omega": 0.01})
 
 
 @pytest.mark.parametrize(("argument", "value"), [
@@ -231,17 +227,8 @@ def test_bad_input_is_named(argument, value):
 
 
 def test_figure_in_a_browser(browser):
-    first, second = swing_by(name="one")._repr_html_(), swing_by(rho=0.2, name="two")._repr_html_()
-    page = browser.new_page(viewport={"width": 760, "height": 900})
-    trouble = []
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("request", lambda request: trouble.append(request.url))
-    page.set_content(f"<!doctype html><body>{first}{second}<div id='cell'></div></body>")
-    page.evaluate(  # as a notebook front end does: markup first, then a fresh script element; the same figure again
-        """(text) => { const cell = document.getElementById("cell"); cell.innerHTML = text;
-        const old = cell.querySelector("script"), fresh = document.createElement("script");
-        fresh.textContent = old.textContent; old.replaceWith(fresh); }""", first)
+    first, second = swing_by(name="one"), swing_by(rho=0.2, name="two")
+    page, trouble = opened(browser, (first, second), first, height=900)           # the same figure again
     one, two = page.locator(".swing-by").first, page.locator("#two")
     assert page.locator("#cell .sw-says").text_content() == one.locator(".sw-says").text_content()
     state = {"r": 0.4, "rho": 0.9, "omega": 0.01}
@@ -300,37 +287,13 @@ def test_figure_in_a_browser(browser):
     box = plot.bounding_box()
     plot.click(position={"x": box["width"] - 9, "y": 60})
     assert agrees()[1] >= len(now["t"]) - 3
-    page.set_viewport_size({"width": 360, "height": 900})
-    page.wait_for_function("document.querySelector('#one .sw-plane').viewBox.baseVal.width < 360")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert_fits_a_phone(page, ".sw-plane")
     assert trouble == []
     page.close()
 
 
 def test_figure_follows_the_switch_and_words_stand_out(browser):
-    page = browser.new_page(viewport={"width": 760, "height": 900})
-    grounds = {"light": ("#ffffff", "#222222"), "dark": ("#121212", "#ced6dd")}
-    style = "".join(f"html[data-theme={theme}] {{ --pst-color-background: {ground}; --pst-color-text-base: {ink} }}"
-                    for theme, (ground, ink) in grounds.items())
-    body = swing_by()._repr_html_()
-    page.set_content(f"<!doctype html><html><head><style>{style}</style></head><body>{body}</body>")
-
-    def luminance(rgb):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
-        return np.dot(linear, [0.2126, 0.7152, 0.0722])
-
-    seen = []
-    for theme, (ground, _) in grounds.items():
-        colours = page.evaluate(
-            """(theme) => { document.documentElement.dataset.theme = theme;
-            const of = (q, what) => getComputedStyle(document.querySelector(q))[what];
-            return [of(".swing-by", "color"), of("path.sw-flow", "stroke"), of(".sw-you", "fill"),
-              of("text.sw-one", "fill"), of("text.sw-two", "fill"), of("text.sw-rise", "fill")]; }""", theme)
-        back = luminance([int(ground[i:i + 2], 16) / 255 for i in (1, 3, 5)])
-        for colour in colours:
-            front = luminance([int(c) / 255 for c in re.findall(r"\d+", colour)[:3]])
-            low, high = sorted((back, front))
-            assert (high + 0.05) / (low + 0.05) >= 4.5, colour      # WCAG AA, for labels
-        seen.append(set(colours))
-    page.close()
-    assert len(seen[0]) == len(seen[1]) == 6 and not seen[0] & seen[1]
+    assert_follows_the_switch(browser, swing_by(), [
+        (".swing-by", "color"), ("path.sw-flow", "stroke"), (".sw-you", "fill"), ("text.sw-one", "fill"),
+        ("text.sw-two", "fill"), ("text.sw-rise", "fill"),
+    ])
