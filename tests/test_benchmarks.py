@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 PEERS = {
+    "bumps": {"networkx", "tree", "loop", "label"},
     "cumulants": {"loop", "full"},
     "belief": {"naive", "traffic", "pgmpy", "loop", "randint"},
     "nets": {"matmul", "convolution", "loop", "baddbmm"},

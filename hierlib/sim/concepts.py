@@ -160,7 +160,7 @@ class Concepts:
         return self._condition(self._attributes(cls))
 
     def signals(self) -> Float[Tensor, "concepts"]:
-        """Return for each concept |mean image of the class with only its bit set − that of class 0…0|², its signal."""
+        """Return for each concept ‖mean image of the class with only its bit set − that of class 0…0‖², its signal."""
         s = len(self.names)
         means = self.mean(torch.cat([torch.zeros(1, s, dtype=torch.int64), torch.eye(s, dtype=torch.int64)]))
         return (means[1:] - means[0]).square().sum((1, 2, 3))
@@ -195,7 +195,7 @@ class Concepts:
 class Probe:
     """Linear read-out of the concepts from images, fitted in closed form to labelled images of all classes.
 
-    The ridge regression min Σ |Wᵀ(x − x̄) + ȳ − y|² + λ|W|² of the bits y on the images x: a **concept coordinate** is
+    The ridge regression min Σ ‖Wᵀ(x − x̄) + ȳ − y‖² + λ‖W‖² of the bits y on the images x: a **concept coordinate** is
     near 0 or 1 for real images of a class, and may be anything for others. Explained in the chapter *SIM dynamics*;
     source: this book (in place of the trained classifier of Yang et al. 2024, app. G).
 

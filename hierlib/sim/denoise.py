@@ -132,8 +132,10 @@ class Denoisers:
         Images drawn at each measurement; held-out images per loss, each with a noise and a level of its own.
     steps
         Of the sampler (DDIM).
-    network
-        ``network(seed) -> module`` called with (x, ᾱ, condition); default :class:`ConceptMLP`.
+    network, predicts
+        ``network(seed) -> module`` called with (x, ᾱ, condition); default :class:`ConceptMLP`. It predicts "velocity",
+        "noise" or "data", and the loss is of that. A velocity or noise holds all the noise of the image, which a
+        network narrower than the image cannot let through: its images keep some. One that predicts data is clean.
     seed
         Of data, first weights, fixed noises.
     device
@@ -156,6 +158,7 @@ class Denoisers:
     pairs: int = 256
     steps: int = 12
     network: Callable[[int], nn.Module] | None = None
+    predicts: str = "velocity"
     seed: int = 0
     device: torch.device | str = "cpu"
     model: gaussian.Denoiser = field(init=False, repr=False)
@@ -179,7 +182,7 @@ class Denoisers:
         checks.require(len(self.trained) > 0, "trained", self.trained, "one class or more")
         make = self.network or (lambda k: ConceptMLP(first.pixels, first.condition_size, seed=k))
         members = [make(k) for k in spawn(self.seed, self.seeds, "Denoisers.weights")] * len(self.concepts)
-        self.model = gaussian.Denoiser(Ensemble(members), "velocity", 2).to(self.device)
+        self.model = gaussian.Denoiser(Ensemble(members), self.predicts, 2).to(self.device)
         self.probes = [Probe.of(each, seed=self.seed, device=self.device) for each in self.concepts]
         self.x0, self.c = self._render(classes(*self.trained, n=self.images), "train")
         rows = torch.arange(self.pairs) % len(self.trained)
@@ -195,7 +198,7 @@ class Denoisers:
         return len(self.concepts) * self.seeds
 
     def loss(self, model: nn.Module, rng: torch.Generator) -> Float[Tensor, "members"]:
-        """Return each member's loss, of the velocity, on one minibatch, as :func:`hierlib.lab.train` wants it.
+        """Return each member's loss, of what it predicts, on one minibatch, as :func:`hierlib.lab.train` wants it.
 
         γ is uniform, stratified over the minibatch.
         """

@@ -42,7 +42,7 @@ class Trajectory:
     """
 
     t: Float[Tensor, "T"]
-    W: Float[Tensor, "T *batch d d"] | None
+    W: Float[Tensor, "T ... d d"] | None
     record: Tensor | None
     factors: list[Tensor]
     error: float

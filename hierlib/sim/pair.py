@@ -53,7 +53,7 @@ def two_concepts(t: Value, rho: Value, omega: Value, a1: Value, a2: Value) -> Tw
     Raises
     ------
     ValueError
-        For |ρ| > 1, ω outside (0, 1), rates that are not 0 < a₁ < a₂, or a negative t.
+        For ρ outside [−1, 1], ω outside (0, 1), rates that are not 0 < a₁ < a₂, or a negative t.
 
     Examples
     --------

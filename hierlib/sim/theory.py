@@ -198,7 +198,7 @@ class GaussianSignal(NamedTuple):
 
 
 def gaussian_signal(width: int, tau: float = 1.0) -> GaussianSignal:
-    """Return mean and spread of the entries of UUᵀ for U of `width` columns and entries N(0, `tau`²).
+    """Return mean and spread of the entries of UUᵀ for U of d′ = `width` columns, entries N(0, τ²).
 
     E w_ii = d′τ², E w_ij = 0; the minor entries are smaller by 1/√d′, so that the swing-by weakens with the width d′.
     Explained in the chapter *SIM dynamics*; sources: Yang et al. 2024, app. E.2 (means), this book (the rest).

@@ -84,12 +84,12 @@ def test_mlp_uses_all_its_inputs():
         assert (slope.flatten(4).abs().sum((0, 1, 2, 3)) > 1e-6).all()
 
 
-@pytest.mark.parametrize("common", [True, False])
-def test_members_train_as_networks_alone(common):
+@pytest.mark.parametrize(("common", "predicts"), [(True, "velocity"), (False, "velocity"), (False, "data")])
+def test_members_train_as_networks_alone(common, predicts):
     # oracle: each network on its own, with its signal's images and the same minibatches, levels and noises
-    d = Denoisers(PAIR, seeds=2, common=common, **SMALL)
+    d = Denoisers(PAIR, seeds=2, predicts=predicts, common=common, **SMALL)
     draws = 1 if common else 2
-    alone = [gaussian.Denoiser(d.model.network.member(i), "velocity") for i in range(4)]
+    alone = [gaussian.Denoiser(d.model.network.member(i), predicts) for i in range(4)]
     start = copy.deepcopy(alone)
     assert torch.equal(alone[0].network.mlp.linear[0].weight, alone[2].network.mlp.linear[0].weight)    # by seed
     assert not torch.equal(alone[0].network.mlp.linear[0].weight, alone[1].network.mlp.linear[0].weight)
@@ -105,7 +105,8 @@ def test_members_train_as_networks_alone(common):
             rows, noise, level = (each[i % draws] for each in (all_rows, noises, levels))
             x0, c = d.x0[i // 2, rows], d.c[i // 2, rows]
             a, b = (s.sqrt()[:, None, None, None] for s in (level, 1 - level))
-            loss = (net.network(a * x0 + b * noise, level, c) - (a * noise - b * x0)).square().mean()
+            target = {"velocity": a * noise - b * x0, "data": x0}[predicts]
+            loss = (net.network(a * x0 + b * noise, level, c) - target).square().mean()
             loss.backward(), opt.step()
             losses[-1].append(loss.item())
     frame = follow(d, 4, at=[1, 2, 3, 4], seed=generator(5))
@@ -119,7 +120,7 @@ def test_members_train_as_networks_alone(common):
     images = d.draw()
     assert images.shape == (2, 2, 6, 3, 8, 8)
     for i in range(4):
-        net = gaussian.Denoiser(d.model.network.member(i), "velocity")
+        net = gaussian.Denoiser(d.model.network.member(i), predicts)
         prompt = PAIR[i // 2].condition(classes("11")).float().expand(6, -1)
         with torch.no_grad():
             x = d._x_T[0]
@@ -222,6 +223,7 @@ def test_another_network():
     (lambda: Denoisers(PAIR, trained=["000"]), "class = '000'"),
     (lambda: Denoisers(PAIR, trained=[]), "trained"),
     (lambda: Denoisers(PAIR, asked="2"), "class = '2'"),
+    (lambda: Denoisers(PAIR, predicts="image"), "predicts = 'image'"),
     (lambda: ConceptMLP(8, 4, features=3), "features = 3"),
     (lambda: ConceptMLP(8, 4)(torch.zeros(2, 3, 9, 9), torch.ones(2), torch.zeros(2, 4)), "x = "),
     (lambda: ConceptMLP(8, 4)(torch.zeros(2, 3, 8, 8), torch.ones(2), torch.zeros(2, 3)), "c = "),

@@ -1,0 +1,177 @@
+import math
+from itertools import pairwise
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from hierlib.bumps.lattice import (
+    P_C,
+    clusters,
+    lattice_links,
+    lattice_threshold,
+    mass_ratio,
+    neighbours,
+    occupy,
+    p_c,
+    range2,
+    sigma_min,
+)
+from hierlib.bumps.percolation import ETA_C, components_of, link_radius
+
+
+def graph_of(sites: np.ndarray, R2: float, torus: bool) -> nx.Graph:
+    """Return the graph of one lattice, by the distances of all pairs of occupied sites."""
+    side, graph = len(sites), nx.Graph()
+    places = [tuple(map(int, place)) for place in np.argwhere(sites)]
+    graph.add_nodes_from(places)
+    for a in places:
+        for b in places:
+            gaps = [abs(p - q) for p, q in zip(a, b, strict=True)]
+            if torus:
+                gaps = [min(g, side - g) for g in gaps]
+            if a < b and gaps[0] ** 2 + gaps[1] ** 2 < R2:
+                graph.add_edge(a, b)
+    return graph
+
+
+def test_neighbours_within_a_range():
+    counts = {0: 0, 1: 0, 1.01: 4, 2: 4, 2.01: 8, 4: 8, 5: 12, 8: 20, 9: 24, 10: 28, 13: 36, 16: 44, 17: 48, 21.2: 68}
+    assert {R2: len(neighbours(R2)) for R2 in counts} == counts
+    offsets = neighbours(500.0)
+    assert len(offsets) == pytest.approx(math.pi * 500, rel=0.03)
+    length = offsets.square().sum(1)
+    assert (length.diff() >= 0).all() and length[-1] < 500
+    assert {tuple(x) for x in offsets.tolist()} == {(-a, b) for a, b in offsets.tolist()}
+
+
+def test_range_and_smallest_width():
+    # z of the widths of the trial, θ = 0.005 and 0.05
+    counts = [[len(neighbours(float(R2))) for R2 in range2([0.3, 0.5, 0.7, 1.0], theta)] for theta in (0.005, 0.05)]
+    assert counts == [[4, 20, 36, 68], [4, 8, 20, 36]]
+    assert range2(1.4, 0.1, 2.0) == pytest.approx((link_radius(0.7, 0.1)) ** 2)
+    assert sigma_min([0.005, 0.05], 1.0) == pytest.approx([0.217, 0.289], abs=5e-4)
+    for factor, count in ((0.999, 0), (1.001, 4)):
+        assert len(neighbours(range2(factor * float(sigma_min(0.3, 0.5)), 0.3, 0.5))) == count
+
+
+def test_table_of_thresholds():
+    assert P_C[4] + P_C[8] == pytest.approx(1)                             # matching lattices
+    zp = [z * p_c(z) for z in (4, 8, 12, 20, 36, 68, 10_000)]
+    assert all(a < b for a, b in pairwise(zp)) and zp[-1] == pytest.approx(4 * ETA_C, rel=1e-3)
+    assert [4 * ETA_C / (z + 3) for z in (20, 36)] == pytest.approx([P_C[20], P_C[36]], rel=0.01)
+
+
+@given(side=st.integers(1, 9), R2=st.floats(0, 9.5), torus=st.booleans(), share=st.floats(0, 1),
+       seed=st.integers(0, 99))
+def test_clusters_are_those_of_brute_force(side, R2, torus, share, seed):
+    if torus:
+        R2 = min(R2, ((side + 1) // 2) ** 2)                               # links shorter than half of the torus
+    sites = occupy(torch.tensor(share), side, 3, seed)
+    labels = clusters(sites, R2, torus)
+    ratio, of_all = mass_ratio(sites, R2, torus), mass_ratio(sites, R2, torus, "all")
+    assert torch.equal(labels > 0, sites)
+    for one, field in zip(sites.numpy(), labels.numpy(), strict=True):
+        parts = list(nx.connected_components(graph_of(one, R2, torus)))
+        found = [{field[place] for place in part} for part in parts]
+        assert all(len(x) == 1 for x in found) and len(set.union(set(), *found)) == len(parts)
+    sizes = [max([0, *map(len, nx.connected_components(graph_of(one, R2, torus)))]) for one in sites.numpy()]
+    occupied = sites.sum((1, 2)).clamp_min(1).tolist()
+    assert ratio.tolist() == pytest.approx([a / b for a, b in zip(sizes, occupied, strict=True)])
+    assert of_all.tolist() == pytest.approx([a / side**2 for a in sizes])
+    per_lattice = [set(field[field > 0].tolist()) for field in labels]
+    assert sum(map(len, per_lattice)) == len(set.union(*per_lattice))      # labels differ between lattices
+
+
+@pytest.mark.parametrize("torus", [False, True])
+@pytest.mark.parametrize("R2", [2.0, 4.0])
+def test_image_labels_are_the_components_of_the_graph(R2, torus):
+    sites = occupy(torch.tensor([0.4, 0.58]), 40, 5)
+    edges = lattice_links(sites, R2, torus)
+    assert len({tuple(sorted(pair)) for pair in edges.T.tolist()}) == edges.shape[1]
+    graph = components_of(edges, sites.numel()).view_as(sites)
+    labels = clusters(sites, R2, torus)
+    pairs = torch.stack([graph[sites], labels[sites]], 1).unique(dim=0)    # one to one
+    assert len(pairs) == len(pairs[:, 0].unique()) == len(pairs[:, 1].unique()) == len(labels.unique()) - 1
+    if not torus:
+        structure = ndimage.generate_binary_structure(2, 1 if R2 == 2 else 2)
+        assert labels.unique().numel() - 1 == sum(ndimage.label(x, structure)[1] for x in sites.flatten(0, 1).numpy())
+
+
+def crosses(sites: torch.Tensor, R2: float) -> torch.Tensor:
+    """Return whether a cluster has a site in the first and one in the last column."""
+    labels = clusters(sites, R2, torus=False)
+    return torch.tensor([bool(set(x[:, 0].tolist()) & set(x[:, -1].tolist()) - {0}) for x in labels])
+
+
+def test_a_lattice_is_crossed_or_its_empty_sites_cross_it_the_other_way():
+    # the exact duality of matching lattices: 4 neighbours from left to right, or 8 from top to bottom
+    sites = occupy(torch.tensor(0.593), 24, 400)
+    across, down = crosses(sites, 2.0), crosses(~sites.mT, 4.0)
+    assert torch.equal(across, ~down) and 0.3 < across.double().mean() < 0.7
+
+
+def test_occupied_sites_are_nested_and_as_many_as_asked_for():
+    share = torch.tensor([[0.0, 0.1], [0.7, 1.0]])
+    sites = occupy(share, 32, 50)
+    assert sites.shape == (2, 2, 50, 32, 32) and not sites[0, 0].any() and sites[1, 1].all()
+    assert (sites[0, 1] <= sites[1, 0]).all()
+    error = (share * (1 - share) / (50 * 1024)).sqrt()
+    assert ((sites.float().mean((-3, -2, -1)) - share).abs() <= 5 * error).all()
+    assert torch.equal(sites, occupy(share, 32, 50)) and not torch.equal(sites, occupy(share, 32, 50, seed=1))
+
+
+def test_threshold_is_the_share_at_which_the_lattice_is_crossed():
+    # every lattice by itself: the same arrivals as lattice_threshold draws, occupied up to just below and above
+    rng, again = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+    found = lattice_threshold(5.0, 12, 30, rng).times
+    u = torch.rand(30, 12, 12, generator=again, dtype=torch.float64)
+    assert crosses(u <= found[:, None, None], 5.0).all()
+    assert not crosses(u <= found[:, None, None] - 2**-15, 5.0).any()
+
+
+@pytest.mark.parametrize(("R2", "z"), [(2, 4), (4, 8), (5, 12), (8, 20)])
+def test_thresholds_of_the_literature(R2, z):
+    # N = 64: standard error 0.5 to 1.2 % of p_c with 100 lattices, finite-size shift below 1 %
+    found = lattice_threshold(R2, 64, 100)
+    assert len(neighbours(R2)) == z and found.half == pytest.approx(P_C[z], rel=0.025)
+    assert found.error < 0.013 * P_C[z]
+
+
+def test_largest_connected_mass_of_the_paper_set_up():
+    # N = 32, torus: the share λ where the largest cluster holds half of the occupied sites, from an earlier program
+    share = torch.linspace(0.02, 0.6, 30, dtype=torch.float64)
+    sites = occupy(share, 32, 10)
+    for sigma, theta, expected in ((0.3, 0.005, 0.56), (0.5, 0.005, 0.18), (0.7, 0.005, 0.08), (0.7, 0.05, 0.18)):
+        ratio = mass_ratio(sites, float(range2(sigma, theta))).mean(1)
+        assert float(share[(ratio > 0.5).int().argmax()]) == pytest.approx(expected, abs=0.025)
+    alone = mass_ratio(sites, float(range2(0.1, 0.005)))                   # below sigma_min: single sites
+    assert torch.allclose(alone, 1 / sites.sum((-2, -1)).double())
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize(("call", "name"), [
+    (lambda: range2(0.0, 0.1), "sigma = 0.0"),
+    (lambda: range2(1.0, 1.5), "theta = 1.5"),
+    (lambda: range2(1.0, 0.5, 0.0), "spacing = 0.0"),
+    (lambda: sigma_min(0.5, -1.0), "spacing = -1.0"),
+    (lambda: neighbours(-1.0), "R2 = -1.0"),
+    (lambda: p_c(16), "z = 16"),
+    (lambda: p_c(0), "z = 0"),
+    (lambda: occupy(torch.tensor([1.1]), 4), "share"),
+    (lambda: occupy(torch.tensor([0.1]), 0), "side = 0"),
+    (lambda: occupy(torch.tensor([0.1]), 4, 0), "n = 0"),
+    (lambda: clusters(torch.ones(4, 5, dtype=torch.bool), 2.0), r"sites = \(4, 5\)"),
+    (lambda: clusters(torch.ones(4, 4, dtype=torch.bool), 5.0), "R2 = 5.0"),
+    (lambda: mass_ratio(torch.ones(4, 4, dtype=torch.bool), 2.0, of="some"), "of = 'some'"),
+    (lambda: lattice_threshold(1.0, 8), "R2 = 1.0"),
+    (lambda: lattice_threshold(2.0, 1), "side = 1"),
+    (lambda: lattice_threshold(2.0, 8, 1), "n = 1"),
+])
+def test_bad_input(call, name):
+    with pytest.raises(ValueError, match=name):
+        call()
