@@ -4,16 +4,17 @@
 ``rhm``        Random Hierarchy Model: grammar, exact inference, theory, clustering by contexts
 ``cumulants``  mixed cumulant model, Gaussian surrogates, one neuron's loss and its projected SGD
 ``sim``        structured identity mapping: flows, closed forms, phase diagram; concept images, denoisers
+``bumps``      bumps and stripes, percolation of their labels, geometry of representations, their denoisers
 ``diffusion``  noise schedules; Gaussian and discrete diffusion: losses, samplers, exact denoisers
 ``nets``       U-Nets of trees and images, convolutions, transformer, MLP; ensembles in one batched call
 ``real``       real photographs and text from installed packages or files
 ``lab``        scale and device, seeds, training, sweeps, claims, figures: what every chapter uses
 =============  =================================================================================
 
-Rooms for a phenomenon (``rhm``, ``cumulants``, ``sim``) stand on the others and never import each other.
+Rooms for a phenomenon (``rhm``, ``cumulants``, ``sim``, ``bumps``) stand on the others and never import each other.
 """
 
-from hierlib import cumulants, diffusion, lab, nets, real, rhm, sim
+from hierlib import bumps, cumulants, diffusion, lab, nets, real, rhm, sim
 
-__all__ = ["cumulants", "diffusion", "lab", "nets", "real", "rhm", "sim"]
+__all__ = ["bumps", "cumulants", "diffusion", "lab", "nets", "real", "rhm", "sim"]
 __version__ = "0.1.0"

@@ -115,7 +115,7 @@ def strip(
     labels: Float[Tensor, "*b 2"], size: int, width: float, centre: float | None = None, *, axis: str = "x",
     torus: bool = False,
 ) -> Bool[Tensor, "*b"]:
-    """Return which labels have |x − c| < w/2: held out, they leave values of x that are never seen (interpolation).
+    """Return which labels have ∣x − c∣ < w/2: held out, they leave values of x that are never seen (interpolation).
 
     The edges are not in the strip: on a lattice that has them, w is the gap between the values that are seen. Explained
     in the chapter *Percolation*; source: this book (holes of Liang et al. 2024, figs. 4, 11 and 12).

@@ -22,7 +22,7 @@ __all__ = [
 
 
 def additive_fraction(F: Float[Tensor, "... nx ny h"]) -> Float[Tensor, "..."]:
-    """Return f_add = (⟨|A|²⟩ + ⟨|B|²⟩)/⟨|F|²⟩, the share of the variance of F that is a function of x plus one of y.
+    """Return f_add = (⟨‖A‖²⟩ + ⟨‖B‖²⟩)/⟨‖F‖²⟩, the share of the variance of F that is a function of x plus one of y.
 
     F is centred first; A(x) is its mean over y and B(y) that over x, as in a two-way analysis of variance without
     interaction. It is 1 for F = f(x) + g(y) and 0 when neither coordinate alone tells anything; nan for a constant F.
@@ -83,7 +83,7 @@ def parallelism(F: Float[Tensor, "... nx ny h"], torus: bool = True) -> Float[Te
 
 
 def orthogonality(F: Float[Tensor, "... nx ny h"], torus: bool = True) -> Float[Tensor, "..."]:
-    """Return x-on-y, ⟨|cos(dx(p), dy(q))|⟩ over all labels p and q: 0 if x and y move F in orthogonal subspaces.
+    """Return x-on-y, the mean ∣cos(dx(p), dy(q))∣ over all labels p, q: 0 if x and y move F in orthogonal subspaces.
 
     Compare it with :func:`random_overlap`: in many dimensions it is small for nothing. Errors as :func:`steps`; the
     cosines are (nx ny)² numbers. Explained in the chapter *Percolation*; source: this book (a form of the orthogonality
@@ -94,7 +94,7 @@ def orthogonality(F: Float[Tensor, "... nx ny h"], torus: bool = True) -> Float[
 
 
 def self_overlap(F: Float[Tensor, "... nx ny h"], torus: bool = True) -> Float[Tensor, "... 2"]:
-    """Return x-on-x, ⟨|cos(dx(x, y), dx(x', y))|⟩ over x ≠ x', and y-on-y likewise: how curved the two coordinates are.
+    """Return x-on-x, the mean ∣cos(dx(x, y), dx(x', y))∣ over x ≠ x', and y-on-y likewise: how curved both are.
 
     1 for straight lines, 2/π for a finely sampled circle; near 0 when all values of one coordinate are orthogonal,
     which leaves no continuum to interpolate in. Errors as :func:`steps`. Explained in the chapter *Percolation*;
@@ -110,7 +110,7 @@ def self_overlap(F: Float[Tensor, "... nx ny h"], torus: bool = True) -> Float[T
 
 
 def random_overlap(h: int) -> float:
-    """Return √(2/(πh)), about the mean |cos| of two random directions in h dimensions: .07 for h = 128.
+    """Return √(2/(πh)), about the mean ∣cos∣ of two random directions in h dimensions: .07 for h = 128.
 
     Relative error 1/(4h). Explained in the chapter *Percolation*; source: this book. ValueError for h below 1.
     """
