@@ -25,7 +25,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import torch
-from common import fastest, started
+from common import check, fastest, started
 from scipy import ndimage
 from scipy.spatial import KDTree
 from torch import nn
@@ -46,13 +46,6 @@ def row(task: str, name: str, against: str, units: int, seconds: tuple[float, fl
     mine, other = units / seconds[0], (other_units or units) / seconds[1]
     return {"task": task, "run": name, "hierlib": f"{mine:.3g}", "us": f"{1e6 / mine:.3g}", "against": against,
             "other": f"{other:.3g}", "ratio": f"{mine / other:.3g}"}
-
-
-def check(found: Tensor, expected: Tensor, who: str, tolerance: float = 1e-9) -> None:
-    """Stop when two results differ."""
-    error = float((found - expected).detach().abs().max())
-    if not error < tolerance:
-        raise SystemExit(f"{who} and hierlib differ by {error:.1e}")
 
 
 def random_points(*shape: int) -> tuple[Tensor, float]:
@@ -81,7 +74,7 @@ def cluster_rows(n: int, repeats: int) -> list[dict]:
         found = KDTree(array, balanced_tree=False, compact_nodes=False)
         return found.query_pairs(radius, output_type="ndarray")
 
-    check(ours(), torch.tensor(of_networkx(array, radius), dtype=torch.float64), "networkx")
+    check(ours(), torch.tensor(of_networkx(array, radius), dtype=torch.float64), "networkx", 1e-9)
     seconds = fastest(repeats, ours, lambda: of_networkx(array, radius), tree)
     return [row("clusters", f"{n:.0e}", who, n, (seconds[0], other))
             for who, other in zip(("networkx", "tree"), seconds[1:], strict=True)]
@@ -94,7 +87,7 @@ def batch_row(sets: int, n: int, repeats: int) -> dict:
     def loop() -> Tensor:
         return torch.stack([largest_cluster(one, radius) for one in points])
 
-    check(largest_cluster(points, radius), loop(), "loop")
+    check(largest_cluster(points, radius), loop(), "loop", 1e-9)
     seconds = fastest(repeats, lambda: largest_cluster(points, radius), loop)
     return row("clusters", f"{sets},{n}", "loop", sets * n, seconds)
 

@@ -23,7 +23,7 @@ from functools import partial
 
 import pandas as pd
 import torch
-from common import fastest, started
+from common import check, fastest, started
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,13 +36,6 @@ def row(task: str, name: str, against: str, ours: float, other: float, aim: str 
     """Return a row of the table from the seconds per step and network of hierlib and of the other."""
     return {"task": task, "network": name, "unit": "ms", "hierlib": f"{1e3 * ours:.3g}", "against": against,
             "other": f"{1e3 * other:.3g}", "ratio": f"{other / ours:.3g}", "aim": aim}
-
-
-def check(found: Tensor, expected: Tensor, who: str) -> None:
-    """Stop when two outputs differ."""
-    error = float((found - expected).detach().abs().max())
-    if not error < 1e-4:
-        raise SystemExit(f"{who} and hierlib differ by {error:.1e}")
 
 
 def step(model: Callable[[Tensor], Tensor], parameters: list[Tensor], x: Tensor) -> Callable[[], None]:
@@ -110,7 +103,7 @@ def tree_rows(width: int, quick: bool) -> list[dict]:
     n, repeats, size = (8, 2, 128) if quick else (256, 40, 1024)
     net, likelihood = tree(12, 2, 3, width), tokens(12, n, 8)
     other = ConvUNet(net)
-    check(other(likelihood), net(likelihood), "convolution")
+    check(other(likelihood), net(likelihood), "convolution", 1e-4)
     ours = step(net, list(net.parameters()), likelihood)
     with FlopCounterMode(display=False) as flops:
         ours()
@@ -127,7 +120,7 @@ def ensemble_rows(name: str, make: Callable[[int], nn.Module], x: Tensor, quick:
     """Return the row of an ensemble against a loop; `x` has shape (members, n, …)."""
     members = [make(seed) for seed in range(len(x))]
     ensemble = nets.Ensemble(members)
-    check(ensemble(x), torch.stack([net(y) for net, y in zip(members, x, strict=True)]), "loop")
+    check(ensemble(x), torch.stack([net(y) for net, y in zip(members, x, strict=True)]), "loop", 1e-4)
     steps = [step(net, list(net.parameters()), y) for net, y in zip(members, x, strict=True)]
     ours, loop = fastest(2 if quick else 15, step(ensemble, list(ensemble.parameters()), x),
                          lambda: [call() for call in steps])
@@ -149,7 +142,7 @@ def baddbmm_rows(E: int, n: int, quick: bool) -> list[dict]:
 
     x = torch.randn(E, n, 2, generator=torch.Generator().manual_seed(0))
     ensemble = nets.Ensemble(members)
-    check(ensemble(x), written_out(x), "baddbmm")
+    check(ensemble(x), written_out(x), "baddbmm", 1e-4)
     ours, other = fastest(2 if quick else 40, step(ensemble, list(ensemble.parameters()), x),
                           step(written_out, weights + biases, x))
     return [row(f"ensemble-of-{E}", f"mlp:2-16-16-2/{n}", "baddbmm", ours / E, other / E)]

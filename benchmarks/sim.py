@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import pandas as pd
 import torch
-from common import fastest, started
+from common import check, fastest, started
 from torch import nn
 
 from hierlib.lab import generator
@@ -36,13 +36,6 @@ def row(task: str, name: str, against: str, mine: float, other: float) -> dict:
     """Return a row of the table from the speeds of hierlib and of the other."""
     return {"task": task, "run": name, "unit": "steps/s", "hierlib": f"{mine:.3g}", "us": f"{1e6 / mine:.3g}",
             "against": against, "other": f"{other:.3g}", "ratio": f"{mine / other:.3g}"}
-
-
-def check(found: Tensor, expected: Tensor, who: str, tolerance: float) -> None:
-    """Stop when two results differ."""
-    error = float((found - expected).detach().abs().max())
-    if not error < tolerance:
-        raise SystemExit(f"{who} and hierlib differ by {error:.1e}")
 
 
 def one(U: Tensor, A: Tensor) -> Tensor:

@@ -40,6 +40,26 @@ def run_script(runner, file, calls):
     return json.loads(done.stdout)
 
 
+def run_calls(own, file, calls):
+    """Run calls [name, argument, …] of functions of a figure's script, `it`, or of `own`, the inside of an object.
+
+    An argument ["rng", seed] becomes a random generator of the script; typed arrays come back as lists.
+    """
+    return run_script(f"""
+const it = require(process.argv[1]);
+const own = {{{own}}};
+const value = (x) => (Array.isArray(x) && x[0] === "rng" ? it.mulberry32(x[1]) : x);
+const plain = (key, x) => (ArrayBuffer.isView(x) ? Array.from(x) : x);
+const calls = JSON.parse(require("fs").readFileSync(0, "utf8"));
+console.log(JSON.stringify(calls.map(([name, ...rest]) => (own[name] || it[name])(...rest.map(value))), plain));
+""", file, calls)
+
+
+def bare(markup):
+    """Return the text of markup, or of a number, with plain spaces."""
+    return re.sub("<.*?>", "", str(markup)).replace("\u00a0", " ")
+
+
 def assert_whole(figure, twin, kind, config, urls=r"|url\("):
     """The HTML holds one script and the configuration, fetches nothing, and is the same for the same arguments."""
     page = figure._repr_html_()

@@ -17,6 +17,13 @@ def started(doc: str, quick: str = "small batches, few repeats", aim: str = "") 
     return wanted
 
 
+def check(found: torch.Tensor, expected: torch.Tensor, who: str, tolerance: float) -> None:
+    """Stop when two results differ by `tolerance` or more somewhere."""
+    error = float((found - expected).detach().abs().max())
+    if not error < tolerance:
+        raise SystemExit(f"{who} and hierlib differ by {error:.1e}")
+
+
 def fastest(repeats: int, *calls: Callable[[], object]) -> list[float]:
     """Return the smallest CPU time of each call in seconds; they run in turns, after one turn that does not count."""
     best = [float("inf")] * len(calls)

@@ -15,28 +15,23 @@ from tests.browser import (
     assert_fits_a_phone,
     assert_follows_the_switch,
     assert_whole,
+    bare,
     opened,
-    run_script,
+    run_calls,
 )
 
-# standard input: [[function, argument, …], …]
-RUNNER = """
-const dr = require(process.argv[1]);
-const own = {
-  scatter: (p, n, seed, k) => dr.scatter(p, n, dr.stream(seed, k)),
+OWN = """
+  scatter: (p, n, seed, k) => it.scatter(p, n, it.stream(seed, k)),
   look: (p, points) => {
-    const now = dr.look(p, points);
-    return { ...now, says: dr.says(p, now), facts: dr.facts(p, now) };
+    const now = it.look(p, points);
+    return { ...now, says: it.says(p, now), facts: it.facts(p, now) };
   },
   average: (p, seed, n) => {
-    const of = dr.average(p, seed);
+    const of = it.average(p, seed);
     while (of.draws < n) of.more();
     return [of.mean(), of.spread()];
   },
-  constants: () => ({ etas: dr.ETAS, draws: dr.DRAWS }),
-};
-const calls = JSON.parse(require("fs").readFileSync(0, "utf8"));
-console.log(JSON.stringify(calls.map(([name, ...rest]) => (own[name] || dr[name])(...rest))));
+  constants: () => ({ etas: it.ETAS, draws: it.DRAWS }),
 """
 ETA_C = 1.12808737
 DRAWS = 48
@@ -44,15 +39,11 @@ DRAWS = 48
 
 def script(*calls):
     """Run calls of the script's functions, one result each."""
-    return run_script(RUNNER, Drops.script, calls)
+    return run_calls(OWN, Drops.script, calls)
 
 
 def canvas(size, sigma, theta, torus):
     return {"size": size, "sigma": sigma, "theta": theta, "torus": torus}
-
-
-def bare(markup):
-    return re.sub("<.*?>", "", str(markup)).replace("\u00a0", " ")
 
 
 def uniform(seed, k, n):

@@ -19,26 +19,20 @@ from tests.browser import (
     assert_fits_a_phone,
     assert_follows_the_switch,
     assert_whole,
+    bare,
     opened,
-    run_script,
+    run_calls,
 )
 
-# standard input: [[function, argument, …], …]
-RUNNER = """
-const ls = require(process.argv[1]);
-const own = {
-  loss: (p, points) => { const L = ls.landscape(p); return points.map(([u, v]) => L(u, v)); },
-  density: (p, u, v, s) => s.map(ls.law(p, u, v)),
-  each: (name, x) => x.map((y) => ls[name](y)),
-  level: (f, t) => ls.region(Float64Array.from(f), t),
-  paths: (p, starts) => { const { f, scale } = ls.look(p); return starts.map((start) => ls.flow(f, start, scale)); },
-  slopes: (p, points) => { const f = ls.grid(p); return points.map((point) => ls.descent(f, point)); },
-  facts: (p) => ls.facts(p, ls.look(p)),
-  constant: (name) => ls[name],
-};
-const plain = (key, x) => (ArrayBuffer.isView(x) ? Array.from(x) : x);
-const calls = JSON.parse(require("fs").readFileSync(0, "utf8"));
-console.log(JSON.stringify(calls.map(([name, ...rest]) => (own[name] || ls[name])(...rest)), plain));
+OWN = """
+  loss: (p, points) => { const L = it.landscape(p); return points.map(([u, v]) => L(u, v)); },
+  density: (p, u, v, s) => s.map(it.law(p, u, v)),
+  each: (name, x) => x.map((y) => it[name](y)),
+  level: (f, t) => it.region(Float64Array.from(f), t),
+  paths: (p, starts) => { const { f, scale } = it.look(p); return starts.map((start) => it.flow(f, start, scale)); },
+  slopes: (p, points) => { const f = it.grid(p); return points.map((point) => it.descent(f, point)); },
+  facts: (p) => it.facts(p, it.look(p)),
+  constant: (name) => it[name],
 """
 PHI = {"sine": sine, "tanh": tanh, "relu": lambda _: relu(), "biased-relu": lambda c: relu(-c),
        "sine-cosine": lambda c: sine(c) + 0.5 * cosine(c)}
@@ -48,11 +42,7 @@ POINTS = [(0.3, 0.2), (-0.6, 0.7), (0.0, 1.0), (0.99, -0.1), (0.05, -0.05), (1.0
 
 def script(*calls):
     """Run calls of the script's functions, one result each."""
-    return run_script(RUNNER, Landscape.script, calls)
-
-
-def bare(markup):
-    return re.sub("<.*?>", "", markup)
+    return run_calls(OWN, Landscape.script, calls)
 
 
 def parameters(activation="sine", parameter=None, *, latents="independent", alpha_bar=0.7, beta_u=1.0, beta_v=10.0,

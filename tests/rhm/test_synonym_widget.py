@@ -12,30 +12,24 @@ from scipy.optimize import linear_sum_assignment
 from hierlib import rhm
 from hierlib.rhm import clustering, synonym_widget
 from hierlib.rhm.synonym_widget import synonyms
-from tests.browser import GROUNDS, assert_fits_a_phone, assert_legible, assert_whole, opened, run_script
+from tests.browser import GROUNDS, assert_fits_a_phone, assert_legible, assert_whole, opened, run_calls
 from tests.rhm.test_widget import assert_frequencies, plain
 
 # standard input: [[function, argument, …], …]; an argument ["rng", seed] stands for a generator
-RUNNER = """
-const sy = require(process.argv[1]);
-const value = (x) => (Array.isArray(x) && x[0] === "rng" ? sy.mulberry32(x[1]) : x);
-const own = { // generate n strings from what was found in x; the figure's numbers alone
-  write: (g, x, latent, n, rng) => sy.generate(g, sy.study(g, x, latent), n, rng),
+# generate n strings from what was found in x; the figure's numbers alone
+OWN = """
+  write: (g, x, latent, n, rng) => it.generate(g, it.study(g, x, latent), n, rng),
   numbers: (...args) => {
-    const { levels, accuracy } = sy.look(...args);
+    const { levels, accuracy } = it.look(...args);
     return { ari: levels.slice(1).map((l) => l.ari), ratio: levels.slice(1).map((l) => l.ratio), accuracy };
   },
-};
-const plain = (key, x) => (ArrayBuffer.isView(x) ? Array.from(x) : x);
-const calls = JSON.parse(require("fs").readFileSync(0, "utf8"));
-console.log(JSON.stringify(calls.map(([name, ...rest]) => (own[name] || sy[name])(...rest.map(value))), plain));
 """
 SIZES = [(6, 3, 2, 3), (4, 2, 3, 2), (5, 2, 2, 4), (3, 2, 3, 3)]   # v, m, s, L
 
 
 def script(*calls):
     """Run calls of the script's functions, one result each."""
-    return run_script(RUNNER, synonym_widget._SCRIPT, calls)
+    return run_calls(OWN, synonym_widget._SCRIPT, calls)
 
 
 def grammar(size, seed=0):

@@ -13,20 +13,15 @@ from tests.browser import (
     assert_fits_a_phone,
     assert_follows_the_switch,
     assert_whole,
+    bare,
     opened,
-    run_script,
+    run_calls,
 )
 
-# standard input: [[function, argument, …], …]
-RUNNER = """
-const sw = require(process.argv[1]);
-const own = {
-  closed: (p, times) => times.map((t) => sw.closed(p, t)),
-  look: (p) => { const now = sw.look(p); return { ...now, says: sw.says(p, now, sw.critical(p.r, p.omega)) }; },
-  ratios: () => sw.RATIOS,
-};
-const calls = JSON.parse(require("fs").readFileSync(0, "utf8"));
-console.log(JSON.stringify(calls.map(([name, ...rest]) => (own[name] || sw[name])(...rest))));
+OWN = """
+  closed: (p, times) => times.map((t) => it.closed(p, t)),
+  look: (p) => { const now = it.look(p); return { ...now, says: it.says(p, now, it.critical(p.r, p.omega)) }; },
+  ratios: () => it.RATIOS,
 """
 CASES = [{"r": r, "rho": rho, "omega": omega} for r, rho, omega in [
     (0.4, 0.9, 0.01), (0.05, 0.99, 1e-4), (0.25, 0.95, 0.1), (0.95, 0.3, 0.1), (0.6, 0.0, 1e-3), (0.2, 0.5, 0.02)]]
@@ -34,11 +29,7 @@ CASES = [{"r": r, "rho": rho, "omega": omega} for r, rho, omega in [
 
 def script(*calls):
     """Run calls of the script's functions, one result each."""
-    return run_script(RUNNER, SwingBy.script, calls)
-
-
-def bare(markup):
-    return re.sub("<.*?>", "", markup).replace("\u00a0", " ")
+    return run_calls(OWN, SwingBy.script, calls)
 
 
 def full(W):
