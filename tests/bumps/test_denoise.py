@@ -189,6 +189,10 @@ def test_measures_of_networks_that_know_the_answer(torus):
                 overlap = math.exp(-(shift[0] ** 2 + shift[1] ** 2) / 4)
                 assert found["fidelity"].numpy() == pytest.approx(overlap, abs=1e-3)
                 assert found["c9"].tolist() == [float(overlap > 0.9)] * 2
+        for shift, clean in ((0.64, 1), (0.66, 0)) if product else ():                   # overlaps of .9027 and .8968
+            d = Denoisers(sets, network=lambda k: Oracle(size, (shift, 0.0)))            # noqa: B023
+            assert d.measure(sets, torus)["c9"].tolist() == [clean] * 2
+        d = Denoisers(sets, network=lambda k: Oracle(size, (0.2, -0.8), product))        # noqa: B023
         assert d.measure(sets[0], torus, tolerance=1.2)["accuracy"].tolist() == [1, 1]     # one test for all
         assert d.measure(sets[::-1], torus)["x"].tolist() == [1, 1]
     # labels and conditions of one set stay together: crossed, all would be wrong
