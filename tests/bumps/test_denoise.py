@@ -14,6 +14,7 @@ from hierlib.bumps.labels import fourier, lattice, uniform
 from hierlib.diffusion import gaussian
 from hierlib.lab import generator
 from hierlib.nets import UNet, count
+from tests.drawn import gen, randomised
 
 N = 6
 
@@ -21,17 +22,6 @@ N = 6
 def examples(n: int, seed: int = 0, size: int = N) -> Examples:
     labels = uniform(n, size, seed, torus=True)
     return Examples.of(labels, partial(bump, size=size, torus=True), partial(fourier, size=size, K=1))
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def randomised(net: nn.Module) -> nn.Module:
-    """Return the network in double precision with all weights random."""
-    for k, p in enumerate(net.parameters()):
-        nn.init.normal_(p, std=0.3, generator=gen(k))
-    return net.double()
 
 
 class Oracle(nn.Module):

@@ -28,10 +28,7 @@ from hierlib.bumps.percolation import (
     theta_of,
     threshold,
 )
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.drawn import gen
 
 
 def uniform(*shape: int, seed: int = 0) -> torch.Tensor:

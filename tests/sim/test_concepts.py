@@ -7,12 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hierlib.sim.concepts import Concepts, Probe, classes
+from tests.drawn import gen
 
 SIZES = [{}, {"position": 0.2}, {"size": 0.1, "pixels": 12}]
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_classes():

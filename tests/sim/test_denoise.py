@@ -10,20 +10,10 @@ from hierlib.lab import generator
 from hierlib.nets import UNet, count
 from hierlib.sim.concepts import Concepts, classes
 from hierlib.sim.denoise import ConceptMLP, Denoisers, alpha_bar_vdm, follow, square_steps
+from tests.drawn import gen, randomised
 
 SMALL = {"images": 40, "batch": 8, "samples": 6, "pairs": 10, "steps": 3}
 PAIR = [Concepts(0.1), Concepts(0.4)]
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def randomised(net: nn.Module) -> nn.Module:
-    """Return the network in double precision with all weights random."""
-    for k, p in enumerate(net.parameters()):
-        nn.init.normal_(p, std=0.3, generator=gen(k))
-    return net.double()
 
 
 def test_schedule_is_that_of_variational_diffusion():
