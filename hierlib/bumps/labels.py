@@ -180,7 +180,7 @@ def islands(
 ) -> Bool[Tensor, "*b"]:
     """Return which labels lie in one of `k` squares, one in the middle of each of k equal parts of the image.
 
-    Training on k islands and on one of the same area has the same coverage, but another connectivity. The edges are
+    Training on k islands and on one of the same area has a similar coverage, but another connectivity. The edges are
     not in an island. Explained in the chapter *Percolation*; source: this book.
 
     Parameters

@@ -30,7 +30,7 @@ class Ensemble(nn.Module):
     Parameters
     ----------
     members
-        Networks that differ in their weights only. They are copied.
+        Networks that differ in their weights only. They are copied, with their memory format (``channels_last``).
     chunk
         How many members a batched call takes; 1 is a loop. By default all of them on a GPU, and on a CPU all of them
         when parameters × rows is at most 2²³ for one member, else 1. Smaller chunks need less memory.
@@ -61,7 +61,7 @@ class Ensemble(nn.Module):
         states = [dict(_tensors(member)) for member in members]
         self.stack = copy.deepcopy(members[0])       # the members' module, holding the weights of all of them
         for name, tensor in _tensors(self.stack):
-            tensor.data = torch.stack([state[name].detach() for state in states])
+            tensor.data = _stack([state[name].detach() for state in states])
 
     def __len__(self) -> int:
         return self.size
@@ -121,6 +121,17 @@ class Ensemble(nn.Module):
 def _tensors(module: nn.Module) -> chain[tuple[str, Tensor]]:
     """Return names and tensors of the parameters and buffers."""
     return chain(module.named_parameters(), module.named_buffers())
+
+
+def _stack(tensors: list[Tensor]) -> Tensor:
+    """Return the tensors along a new first dimension; in the memory format channels_last if they have it."""
+    first = tensors[0]
+    if first.ndim != 4 or not all(t.is_contiguous(memory_format=torch.channels_last) for t in tensors):
+        return torch.stack(tensors)
+    # (a convolution chooses its format by the strides, and those of dimensions of size 1 count)
+    n, c, h, w = first.shape
+    stacked = torch.stack([t.permute(0, 2, 3, 1) for t in tensors])
+    return stacked.as_strided((len(tensors), n, c, h, w), (first.numel(), *first.stride()))
 
 
 def _architecture(module: nn.Module) -> tuple:

@@ -177,6 +177,25 @@ def test_one_member_and_many_chunks():
     assert torch.allclose(Ensemble(five, 2)(data(5)[0]), Ensemble(five)(data(5)[0]), atol=1e-12)
 
 
+@chunks
+def test_members_keep_their_memory_format(chunk):
+    gen = torch.Generator().manual_seed(0)
+    x, level = torch.randn(E, N, 1, 8, 8, generator=gen), torch.rand(E, N, generator=gen)
+    nets = [UNet(widths=(4, 8), seed=k) for k in range(E)]
+    for k, net in enumerate(nets):              # the read-out starts at zero
+        nn.init.normal_(net.readout.weight, generator=torch.Generator().manual_seed(k))
+    plain = Ensemble(nets, chunk)
+    last = Ensemble([net.to(memory_format=torch.channels_last) for net in nets], chunk)
+    for (name, t), u in zip(last.stack.named_parameters(), plain.stack.parameters(), strict=True):
+        mine = dict(nets[1].named_parameters())[name]
+        assert torch.equal(t, u) and torch.equal(t[1], mine) and t[1].stride() == mine.stride()
+        assert u.is_contiguous() and dict(last.member(1).named_parameters())[name].stride() == mine.stride()
+    assert last.stack.down[0][0].first.weight[0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(last(x, level), plain(x, level), atol=1e-5)
+    mixed = Ensemble([nets[0], UNet(widths=(4, 8), seed=1)])
+    assert torch.equal(mixed.stack.readout.weight[0], nets[0].readout.weight)
+
+
 @pytest.mark.untyped
 @pytest.mark.parametrize(("call", "name"), [
     (lambda: Ensemble([]), "members = \\[\\]"),
