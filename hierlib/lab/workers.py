@@ -156,6 +156,8 @@ class Workers:
         if self.make is None:
             raise RuntimeError(f"executor = {self.executor!r}: is broken; give a function that makes one instead, "
                                "so that it can be replaced")
+        for process in list((getattr(self.executor, "_processes", None) or {}).values()):
+            process.kill()      # the broken pool waits for its workers, even for one that was started as it broke
         self.executor.shutdown(wait=True)
         self.executor, self.owned, self.broken = self.make(), True, False
         try:

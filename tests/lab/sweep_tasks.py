@@ -80,5 +80,20 @@ def awkward(x):
     return {"square": x * x}
 
 
+def deaf(x, folder):
+    """Of two at once, the first time, 0 cannot be terminated and 1 dies."""
+    there = Path(folder[0], "deaf")
+    if x == 1 and not there.with_name("died").exists():
+        while not there.exists():
+            time.sleep(0.01)
+        there.with_name("died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if x == 0 and not there.exists():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        there.touch()
+        time.sleep(3600)
+    return {"square": x * x}
+
+
 def dies():
     os._exit(1)

@@ -423,6 +423,12 @@ def test_an_exception_that_cannot_travel_costs_its_own_task_only():
     assert caught.value.failures[0][0] == {"x": 1} and list(caught.value.frame.x) == [0, 2]
 
 
+@pytest.mark.timeout(120)
+def test_a_worker_that_cannot_be_terminated_is_not_waited_for(tmp_path):
+    grid = [{"x": x, "folder": [str(tmp_path)]} for x in range(3)]
+    assert list(sweep(tasks.deaf, grid, executor=processes).square) == [0, 1, 4] and (tmp_path / "died").exists()
+
+
 def test_kill_9_of_the_driver_costs_what_was_running_only(tmp_path):
     script = f"""if True:
         import functools, multiprocessing
