@@ -105,7 +105,14 @@ class Workers:
         for future in self.running:
             future.cancel()
         if self.owned:
+            self._kill_leftovers()
             self.executor.shutdown(wait=wait, cancel_futures=True)
+
+    def _kill_leftovers(self) -> None:
+        """Kill what is left of a broken pool: it would wait for all workers, even for one started as it broke."""
+        if self.broken:
+            for process in list((getattr(self.executor, "_processes", None) or {}).values()):
+                process.kill()
 
     def outcomes(self, jobs: Iterable[Job]) -> Iterator[tuple[Hashable, Any, BaseException | None]]:
         """Yield (key, result, error) for each job (key, call), as they finish; `jobs` is read as there is room.
@@ -156,8 +163,7 @@ class Workers:
         if self.make is None:
             raise RuntimeError(f"executor = {self.executor!r}: is broken; give a function that makes one instead, "
                                "so that it can be replaced")
-        for process in list((getattr(self.executor, "_processes", None) or {}).values()):
-            process.kill()      # the broken pool waits for its workers, even for one that was started as it broke
+        self._kill_leftovers()
         self.executor.shutdown(wait=True)
         self.executor, self.owned, self.broken = self.make(), True, False
         try:

@@ -15,7 +15,6 @@ from hierlib.rhm.synonym_widget import synonyms
 from tests.browser import GROUNDS, assert_fits_a_phone, assert_legible, assert_whole, opened, run_calls
 from tests.rhm.test_widget import assert_frequencies, plain
 
-# standard input: [[function, argument, …], …]; an argument ["rng", seed] stands for a generator
 # generate n strings from what was found in x; the figure's numbers alone
 OWN = """
   write: (g, x, latent, n, rng) => it.generate(g, it.study(g, x, latent), n, rng),
