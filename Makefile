@@ -6,6 +6,7 @@ VENV    ?= .venv
 JOBS    ?= 2
 SCALE   ?= quick
 CHAPTER ?=
+SET     ?=
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -15,7 +16,7 @@ CHAPTERS = $(sort $(wildcard book/*.ipynb))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book execute test lint unit notebooks bench colab dist release lock clean distclean
+.PHONY: help book execute test lint unit portable notebooks bench colab dist release lock clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +34,8 @@ book: $(STAMP)  ## render the stored notebooks to _build/html
 	$(BIN)/jupyter-book build . --all -q -W --keep-going
 	@echo "The book: $(CURDIR)/$(HTML)/index.html"
 
-execute: $(STAMP)  ## run the chapters here and store their outputs (CHAPTER=x for one, SCALE=quick|paper)
-	$(BIN)/python -m tools.execute --scale $(SCALE) $(CHAPTER)
+execute: $(STAMP)  ## run the chapters here and store their outputs (CHAPTER=x for one, SCALE=quick|paper, SET="n=1")
+	$(BIN)/python -m tools.execute --scale $(SCALE) $(foreach pair,$(SET),--set '$(pair)') $(CHAPTER)
 
 test: lint book unit notebooks  ## lint, book build, unit and static tests, every chapter run again and compared
 
@@ -43,17 +44,23 @@ lint: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 # one thread per process where several run: two threads on busy cores are several times slower
-unit: export OMP_NUM_THREADS := 1
-unit: export HIERLIB_SCALE := quick
+unit portable: export OMP_NUM_THREADS := 1
+unit portable: export HIERLIB_SCALE := quick
+unit portable: export HIERLIB_STRICT := 1
 unit: $(STAMP)
 	$(BIN)/python -m pytest -n $(JOBS) tests
 
+portable: $(STAMP)  ## unit tests with the kernels of other processors, one after the other: some 9 times `unit`
+	$(BIN)/python -m tools.portable -n $(JOBS) --ignore tests/book tests
+
 notebooks: export OMP_NUM_THREADS := 1
 notebooks: export HIERLIB_SCALE := quick
+notebooks: export HIERLIB_STRICT := 1
 notebooks: export CUDA_VISIBLE_DEVICES :=
 notebooks: $(STAMP)
 	$(if $(CHAPTERS),$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
-	  --nbval-sanitize-with tests/book/nbval.cfg --nbval-cell-timeout 600 $(CHAPTERS),@echo "no stored notebook")
+	  --nbval-sanitize-with tests/book/nbval.cfg -p tests.book.patience --nbval-cell-timeout 5400 \
+	  --nbval-kernel-startup-timeout 5400 $(CHAPTERS),@echo "no stored notebook")
 
 bench: export OMP_NUM_THREADS := 1
 bench: $(STAMP)  ## speed against peers and bounds, a ratio per row

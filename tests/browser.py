@@ -13,15 +13,34 @@ GROUNDS = {"light": ("#ffffff", "#222222"), "dark": ("#121212", "#ced6dd")}     
 UNWANTED = r"https?:|\bsrc=|\bhref=|@import|fetch\(|XMLHttpRequest|import\(|Math\.random|<!--"
 
 
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS += ["--disable-sync", "--no-first-run", "--disable-quic"]
+
+
+class Patient:
+    """A Chromium that waits for a page as long as it takes: a busy machine is not an error."""
+
+    def __init__(self, chromium):
+        self.chromium = chromium
+
+    def new_context(self, **options):
+        context = self.chromium.new_context(**options)
+        context.set_default_timeout(0)
+        return context
+
+    def new_page(self, **options):
+        return self.new_context(**options).new_page()
+
+
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     if found is None:
         pytest.skip("no chromium on the PATH")
     with playwright.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
+        chromium = p.chromium.launch(executable_path=found, args=FLAGS, timeout=0)
+        yield Patient(chromium)
         chromium.close()
 
 
@@ -36,7 +55,7 @@ def node_path() -> str:
 def run_script(runner, file, calls):
     """Run calls [function, argument, …] of a figure's script under node, in one process; one result each."""
     done = subprocess.run([node_path(), "-e", runner, str(file)], input=json.dumps(calls), text=True,
-                          capture_output=True, timeout=120, check=True)
+                          capture_output=True, check=True)
     return json.loads(done.stdout)
 
 

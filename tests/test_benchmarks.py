@@ -24,8 +24,10 @@ PEERS = {
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_a_quick_run_prints_rows_with_a_ratio_to_every_peer_and_bound(path):
+    for package in PEERS[path.stem] & {"networkx", "pgmpy"}:
+        pytest.importorskip(package)
     run = subprocess.run(
-        [sys.executable, path, "--quick"], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=300, check=False,
+        [sys.executable, path, "--quick"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
     )
     assert run.returncode == 0, run.stderr

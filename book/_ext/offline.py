@@ -2,8 +2,6 @@
 
 MathJax
     ``tex-svg.js`` (one file, glyphs inside) out of the package sphinx-mathjax-offline is served with the pages.
-plotly.js
-    Out of the installed plotly, loaded only by pages that hold a plotly figure.
 thebe
     Its scripts and their settings are dropped from every page: they fetch from the network and fail without it.
 """
@@ -11,7 +9,6 @@ thebe
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -20,7 +17,6 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 VENDOR = "vendor"
-PLOTLY_MARK = "plotly-graph-div"
 THEBE_MARKS = ("sphinx-thebe", "THEBE_JS_URL", "thebe_selector")
 THEBE_CONFIG = re.compile(
     r'<script type="text/x-thebe-config">.*?</script>\s*(?:<script>\s*kernelName[^<]*</script>)?', re.DOTALL
@@ -39,15 +35,6 @@ def mathjax() -> Path:
     raise ExtensionError("sphinx-mathjax-offline with its tex-svg.js is needed to build the book")
 
 
-def plotly() -> Path:
-    """Return the installed ``plotly.min.js``."""
-    spec = importlib.util.find_spec("plotly")
-    path = Path(spec.origin).parent / "package_data" / "plotly.min.js" if spec and spec.origin else None
-    if path is None or not path.exists():
-        raise ExtensionError("plotly with its plotly.min.js is needed to build the book")
-    return path
-
-
 def _use_local_mathjax(app: Sphinx, config) -> None:
     config.mathjax_path = f"{VENDOR}/{mathjax().name}"
 
@@ -57,8 +44,7 @@ def _copy_vendored(app: Sphinx) -> None:
         return
     folder = Path(app.outdir) / "_static" / VENDOR
     folder.mkdir(parents=True, exist_ok=True)
-    for source in (mathjax(), plotly()):
-        shutil.copyfile(source, folder / source.name)
+    shutil.copyfile(mathjax(), folder / mathjax().name)
 
 
 def _is_thebe(file) -> bool:
@@ -67,11 +53,7 @@ def _is_thebe(file) -> bool:
 
 
 def _set_files(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
-    body = context.get("body") or ""
-    context["body"] = THEBE_CONFIG.sub("", body)
-    if PLOTLY_MARK in body:
-        app.add_js_file(f"{VENDOR}/plotly.min.js", priority=100)
-        app.add_js_file("plotly-theme.js", priority=900)
+    context["body"] = THEBE_CONFIG.sub("", context.get("body") or "")
     for kind in ("script_files", "css_files"):
         context[kind][:] = [file for file in context.get(kind, []) if not _is_thebe(file)]
 

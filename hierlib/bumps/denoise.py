@@ -22,7 +22,7 @@ from hierlib.diffusion.schedule import alpha_bar_cosine
 from hierlib.lab import Report, checks, generator, spawn, train
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Tensor
-from hierlib.nets import Ensemble, initialise
+from hierlib.nets import Ensemble, chunked_loss, initialise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,11 +60,11 @@ class BumpMLP(nn.Module):
         width, depth = checks.integer("width", width, 1), checks.integer("depth", depth, 0)
         self.register_buffer("frequency", torch.logspace(math.log10(SLOWEST), math.log10(FASTEST), FREQUENCIES))
         with torch.random.fork_rng(devices=()):
-            self.pixels = nn.Linear(size**2, width)
-            self.label = nn.Linear(condition, width, bias=False)
+            self.pixels = nn.Linear(self.size**2, width)
+            self.label = nn.Linear(self.condition, width, bias=False)
             self.time = nn.Linear(2 * FREQUENCIES, width, bias=False)
             self.residual = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
-            self.readout = nn.Linear(width, size**2)
+            self.readout = nn.Linear(width, self.size**2)
         initialise(self, generator(seed, "BumpMLP"))
         nn.init.zeros_(self.readout.weight)
 
@@ -152,7 +152,7 @@ class Datasets:
         self, batch: int, rng: torch.Generator, seeds: int = 1
     ) -> tuple[Float[Tensor, "members batch 1 N N"], Float[Tensor, "members batch k"]]:
         """Return images and conditions of `batch` examples, with replacement, for each set and each of its `seeds`."""
-        share = torch.rand(len(self) * seeds, batch, generator=rng, dtype=torch.float64)
+        share = torch.rand(len(self), seeds, batch, generator=rng, dtype=torch.float64).flatten(0, 1)
         sizes, starts = (each.repeat_interleave(seeds)[:, None] for each in (self.sizes, self.starts))
         rows = (starts + (share * sizes).long()).to(self.images.device)
         return self.images[rows], self.conditions[rows]
@@ -189,6 +189,9 @@ class Denoisers:
         Of the sampler (DDIM).
     seed, device
         Of first weights, fixed noises and, unless another is given, training; where.
+    chunk
+        Members that are trained and asked at a time, fewer where all of them do not fit a GPU; None for all. It changes
+        no result.
     """
 
     sets: Sequence[Examples]
@@ -200,17 +203,18 @@ class Denoisers:
     steps: int = 10
     seed: int = 0
     device: torch.device | str = "cpu"
+    chunk: int | None = None
     model: gaussian.Denoiser = field(init=False, repr=False)
     """The ensemble, to be trained."""
 
     def __post_init__(self) -> None:
         for name in ("seeds", "batch", "steps"):
-            checks.integer(name, getattr(self, name), low=1)
+            setattr(self, name, checks.integer(name, getattr(self, name), low=1))
         self.data = Datasets(self.sets, self.device)
         size, condition = self.data.images.shape[-1], self.data.conditions.shape[-1]
-        make = self.network or (lambda k: BumpMLP(size, condition, seed=k))
+        make = (lambda k: BumpMLP(size, condition, seed=k)) if self.network is None else self.network
         members = [make(k) for k in spawn(self.seed, len(self), "Denoisers.weights")]
-        self.model = gaussian.Denoiser(Ensemble(members), self.predicts, 2).to(self.data.images)
+        self.model = gaussian.Denoiser(Ensemble(members, self.chunk), self.predicts, 2).to(self.data.images)
 
     def __len__(self) -> int:
         return len(self.data) * self.seeds
@@ -221,7 +225,8 @@ class Denoisers:
         drawn = 1 if self.common else len(self)
         noise = torch.randn(drawn, *x0.shape[1:], generator=rng, dtype=x0.dtype).to(x0.device).expand_as(x0)
         level = gaussian.draw_alpha_bar(drawn * self.batch, rng, schedule=SCHEDULE, device=x0.device, dtype=x0.dtype)
-        return gaussian.loss(model, x0, level.view(drawn, self.batch).expand(x0.shape[:2]), noise, c)
+        level = level.view(drawn, self.batch).expand(x0.shape[:2])
+        return chunked_loss(gaussian.loss, model, x0, level, noise, c, chunk=self.chunk)
 
     @torch.no_grad()
     def sample(
@@ -233,7 +238,7 @@ class Denoisers:
         """
         c = self._conditions(conditions)
         grid = gaussian.levels(self.steps, SCHEDULE, start=FIRST_SIGNAL if self.predicts == "noise" else None)
-        return gaussian.sample(model or self.model, self._noise(c.shape[1]), grid, c).squeeze(2)
+        return gaussian.sample(self.model if model is None else model, self._noise(c.shape[1]), grid, c).squeeze(2)
 
     @torch.no_grad()
     def layers(
@@ -244,7 +249,7 @@ class Denoisers:
         At ᾱ = 0, for one noise that is the same for all, so that only the label varies: noises of their own would pass
         for entangled labels. ValueError for networks without a method ``layers`` like that of :class:`BumpMLP`.
         """
-        c, beside = self._conditions(conditions), copy.deepcopy((model or self.model).network)
+        c, beside = self._conditions(conditions), copy.deepcopy((self.model if model is None else model).network)
         checks.require(hasattr(beside.stack, "layers"), "network", type(beside.stack).__name__, "a BumpMLP here")
         width, beside.stack = beside.stack.readout.in_features, _Layers(beside.stack)
         found = beside(self._noise(1).expand(-1, c.shape[1], -1, -1, -1), torch.zeros_like(c[..., 0]), c)
@@ -284,9 +289,9 @@ class Denoisers:
 
     def _noise(self, n: int) -> Tensor:
         """Return n fixed noises, the same for all members, ``(members, n, 1, N, N)``."""
-        gen = generator(self.seed, "Denoisers.x_T")
-        shape = n, *self.data.images.shape[1:]
-        return torch.randn(shape, generator=gen).to(self.data.images).expand(len(self), *shape)
+        gen, images = generator(self.seed, "Denoisers.x_T"), self.data.images
+        shape = n, *images.shape[1:]
+        return torch.randn(shape, generator=gen, dtype=images.dtype).to(images.device).expand(len(self), *shape)
 
 
 def fit(
@@ -298,7 +303,7 @@ def fit(
     this book. `options` are those of :func:`hierlib.lab.train` (at, ema, checkpoint, progress, seed, …), which also
     says what is yielded and raised; besides, ValueError for a negative `warmup` or a rate that is not positive.
     """
-    checks.require(checks.real("lr", lr, 0.0) > 0, "lr", lr, "positive")
+    steps, lr = checks.integer("steps", steps, low=1), checks.positive("lr", lr)
     up = max(checks.integer("warmup", warmup, low=0), 1)
     return train(
         denoisers.model, denoisers.loss, steps=steps, **({"seed": denoisers.seed} | options),

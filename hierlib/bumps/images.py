@@ -23,8 +23,10 @@ AXES = "x", "y"
 SLACK = 1e-4                # pixels by which a label may be off its box or its lattice: rounding
 
 
-def check_labels(name: str, labels: Tensor, size: int, *, margin: float = 0.0, torus: bool = False) -> None:
-    """Refuse labels that are not rows (x, y) of finite floating-point numbers on the canvas or the torus.
+def check_labels(
+    name: str, labels: Tensor, size: int, *, margin: float = 0.0, torus: bool = False
+) -> tuple[int, float]:
+    """Refuse labels that are not rows (x, y) of finite numbers on the canvas or the torus; return size and margin.
 
     Used throughout the chapter *Percolation*; source: this book.
 
@@ -41,6 +43,7 @@ def check_labels(name: str, labels: Tensor, size: int, *, margin: float = 0.0, t
     good = (labels >= low - SLACK) & (labels <= high + SLACK)                  # false for NaN
     if not good.all():
         checks.require(False, name, labels[~good.all(-1)][0].tolist(), f"in [{low:g}, {high:g}] along both axes")
+    return size, margin
 
 
 def displacement(
@@ -50,7 +53,7 @@ def displacement(
 
     Used throughout the chapter *Percolation*; source: this book.
     """
-    delta = a - b
+    delta, size = a - b, checks.integer("size", size, low=1)
     return torch.remainder(delta + size / 2, size) - size / 2 if torus else delta
 
 
@@ -60,7 +63,7 @@ def visible(labels: Float[Tensor, "*b 2"], size: int) -> Bool[Tensor, "*b 2"]:
     Explained in the chapter *Percolation*; source: this book (images of 0, 1 and 2 dimensions: Liang et al. 2024,
     fig. 9).
     """
-    return (labels >= -0.5) & (labels <= size - 0.5)
+    return (labels >= -0.5) & (labels <= checks.integer("size", size, low=1) - 0.5)
 
 
 def _widths(sigma: float | tuple[float, float]) -> tuple[float, float]:
@@ -82,7 +85,7 @@ def _profiles(
     mu: Tensor, size: int, sigma: float | tuple[float, float], margin: float, torus: bool
 ) -> tuple[Float[Tensor, "n 1 N"], Float[Tensor, "n N 1"]]:
     """Return g(j − μ_x) as rows and g(i − μ_y) as columns, to be multiplied or added."""
-    check_labels("mu", mu, size, margin=margin, torus=torus)
+    size, _ = check_labels("mu", mu, size, margin=margin, torus=torus)
     sigma_x, sigma_y = _widths(sigma)
     return _profile(mu[:, 0], size, sigma_x, torus)[:, None, :], _profile(mu[:, 1], size, sigma_y, torus)[:, :, None]
 
@@ -181,7 +184,7 @@ def stripe(
     ValueError
         As :func:`bump`, and for an axis that is neither "x" nor "y".
     """
-    checks.one_of("axis", axis, AXES)
+    axis, size = checks.one_of("axis", axis, AXES), checks.integer("size", size, low=2)
     row, column = _profiles(torch.stack([centre, centre], -1), size, sigma, 0.0, torus)
     return (row if axis == "x" else column).expand(-1, size, size).contiguous()
 

@@ -81,7 +81,7 @@ def uniform(
     >>> labels = labels[islands(labels, 20, 4, side=6, torus=True)][:100]      # uniform in a region
     """
     u = torch.rand(checks.integer("n", n, low=0), 2, generator=generator(seed, "bumps.uniform"), dtype=torch.float64)
-    check_labels("labels", u, size, margin=margin, torus=torus)
+    size, margin = check_labels("labels", u, size, margin=margin, torus=torus)
     labels = (u * size if torus else u * (size - 1 + 2 * margin) - margin).to(dtype)
     return (torch.remainder(labels, size) if torus else labels).to(device)      # rounding may have made an N
 
@@ -101,7 +101,7 @@ def stripes(
     ValueError
         For a size below 2, a margin below 1, or a spacing that is not positive or longer than the box.
     """
-    margin = checks.real("margin", margin, low=1.0)
+    size, margin = checks.integer("size", size, low=2), checks.real("margin", margin, low=1.0)
     (n, d), _ = _sites(size, spacing, False)
     shown = torch.arange(n, dtype=torch.float64) * d
     hidden = torch.tensor([-margin, -margin + 0.5, size - 1.5 + margin, size - 1 + margin], dtype=torch.float64)
@@ -140,7 +140,7 @@ def strip(
     """
     column = AXES.index(checks.one_of("axis", axis, AXES))
     size = checks.integer("size", size, low=2)
-    checks.require(checks.real("width", width) > 0, "width", width, "positive")
+    width = checks.positive("width", width)
     middle = labels.new_tensor((size - (not torus)) / 2 if centre is None else checks.real("centre", centre))
     return displacement(labels[..., column], middle, size, torus=torus).abs() < width / 2
 
@@ -193,11 +193,12 @@ def islands(
     ValueError
         For k or side out of range, or labels outside the box or the torus.
     """
-    check_labels("labels", labels, size, torus=torus)
-    rows = math.isqrt(checks.integer("k", k, low=1))
+    size, _ = check_labels("labels", labels, size, torus=torus)
+    k = checks.integer("k", k, low=1)
+    rows = math.isqrt(k)
     checks.require(rows**2 == k, "k", k, "a square number")
     part = size / rows
-    checks.require(checks.real("side", side, high=part) > 0, "side", side, "positive")
+    side = checks.positive("side", side, part)
     within = torch.remainder(labels + (0.0 if torus else 0.5), part) - part / 2
     return (within.abs() < side / 2).all(-1)
 
@@ -208,7 +209,7 @@ def rim(labels: Float[Tensor, "*b 2"], size: int, width: float) -> Bool[Tensor, 
     Explained in the chapter *Percolation*; source: this book (a rim of images that have both stripes: Liang et al.
     2024, fig. 10). ValueError for a width that is not positive.
     """
-    checks.require(checks.real("width", width) > 0, "width", width, "positive")
+    size, width = checks.integer("size", size, low=2), checks.positive("width", width)
     to_border = torch.minimum(labels, size - 1 - labels).amin(-1)
     return (to_border >= 0) & (to_border < width)
 
@@ -239,8 +240,8 @@ def fourier(labels: Float[Tensor, "n 2"], size: int, K: int = 2, amplitude: floa
     ValueError
         For labels outside the torus, K below 1, or an amplitude that is not positive.
     """
-    check_labels("labels", labels, size, torus=True)
-    checks.require(checks.real("amplitude", amplitude) > 0, "amplitude", amplitude, "positive")
+    size, _ = check_labels("labels", labels, size, torus=True)
+    amplitude = checks.positive("amplitude", amplitude)
     k = torch.arange(1, checks.integer("K", K, low=1) + 1, dtype=labels.dtype, device=labels.device)
     return amplitude * _waves(labels, 2 * math.pi / size * k)
 
@@ -265,7 +266,8 @@ def sinusoidal(labels: Float[Tensor, "n 2"], dims: int = 16, base: float = 10_00
     checks.require(bool(labels.isfinite().all()), "labels", labels, "finite")
     dims = checks.integer("dims", dims, low=2)
     checks.require(dims % 2 == 0, "dims", dims, "even: a sine and a cosine of each wavelength")
-    checks.require(checks.real("base", base) > 1, "base", base, "greater than 1")
+    base = checks.real("base", base)
+    checks.require(base > 1, "base", base, "greater than 1")
     k = torch.arange(dims // 2, dtype=labels.dtype, device=labels.device)
     return _waves(labels, base ** (-2 * k / dims))
 

@@ -31,7 +31,7 @@ def range2(sigma: Numbers, theta: Numbers, spacing: float = 1.0) -> Numbers:
 
     Explained in the chapter *Percolation*; source: this book. ValueError for σ or d not positive, or θ outside (0, 1).
     """
-    return (link_radius(sigma, theta) / _spacing(spacing)) ** 2
+    return (link_radius(sigma, theta) / checks.positive("spacing", spacing)) ** 2
 
 
 def sigma_min(theta: Numbers, spacing: float = 1.0) -> Numbers:
@@ -39,7 +39,7 @@ def sigma_min(theta: Numbers, spacing: float = 1.0) -> Numbers:
 
     Explained in the chapter *Percolation*; source: this book. ValueError as :func:`range2`.
     """
-    return _spacing(spacing) / link_radius(1.0, theta)
+    return checks.positive("spacing", spacing) / link_radius(1.0, theta)
 
 
 def neighbours(R2: float) -> Int[Tensor, "z 2"]:
@@ -91,10 +91,11 @@ def occupy(share: Float[Tensor, "*share"], side: int, n: int = 1, seed: Seed = 0
 def clusters(
     sites: Bool[Tensor, "*batch side side"], R2: float, torus: bool = True
 ) -> Int[Tensor, "*batch side side"]:
-    """Return for each occupied site the number of its cluster, from 1 and different in all lattices; 0 for others.
+    """Return for each occupied site the number of its cluster, 1, 2, … in the order of first sites; 0 for others.
 
-    On a CPU lattices with 4 or 8 neighbours are labelled by ``scipy.ndimage``; all else goes by the graph of the links.
-    Explained in the chapter *Percolation*; source: this book.
+    Those of different lattices have different numbers. On a CPU lattices with 4 or 8 neighbours are labelled by
+    ``scipy.ndimage``; all else goes by the graph of the links. Explained in the chapter *Percolation*; source: this
+    book.
 
     Parameters
     ----------
@@ -112,10 +113,10 @@ def clusters(
     """
     z = 2 * len(_forward(sites, R2, torus))
     if sites.device.type == "cpu" and z in (4, 8):
-        labels = _image_labels(sites.reshape(-1, *sites.shape[-2:]), z == 8, torus).view_as(sites)
-    else:
-        labels = components_of(lattice_links(sites, R2, torus), sites.numel()).view_as(sites) + 1
-    return labels * sites
+        return _image_labels(sites.reshape(-1, *sites.shape[-2:]), z == 8, torus).view_as(sites)
+    labels = components_of(lattice_links(sites, R2, torus), sites.numel()).view_as(sites)
+    occupied = labels.new_zeros(sites.numel()).index_fill_(0, labels[sites], 1)        # (empty sites have labels, too)
+    return occupied.cumsum(0)[labels] * sites
 
 
 def lattice_links(sites: Bool[Tensor, "*batch side side"], R2: float, torus: bool = True) -> Int[Tensor, "2 links"]:
@@ -144,7 +145,7 @@ def mass_ratio(
     Explained in the chapter *Percolation*; source: Liang et al. 2024, fig. 6; whether it is a share of the occupied
     sites there could not be found out. Parameters and ValueError as :func:`clusters`; 0 for an empty lattice.
     """
-    checks.one_of("of", of, ("occupied", "all"))
+    of = checks.one_of("of", of, ("occupied", "all"))
     labels = clusters(sites, R2, torus)
     size = labels.flatten().bincount()[labels] * sites                     # of the cluster a site is in
     total = sites.sum((-2, -1)).clamp_min(1) if of == "occupied" else sites.shape[-1] ** 2
@@ -163,7 +164,8 @@ def lattice_threshold(
     ValueError
         For R² ≤ 1, where nothing is linked, a side below 2, or n below 2.
     """
-    checks.require(checks.real("R2", R2) > 1, "R2", R2, "above 1: no two sites are linked")
+    R2 = checks.real("R2", R2)
+    checks.require(R2 > 1, "R2", R2, "above 1: no two sites are linked")
     side, n = checks.integer("side", side, low=2), checks.integer("n", n, low=2)
     u = _arrivals(side, n, generator(seed, "lattice.lattice_threshold")).to(device)
     column = torch.arange(side, device=device).expand(side, side).flatten().expand(n, -1)
@@ -203,8 +205,3 @@ def _image_labels(lattices: Tensor, diagonal: bool, torus: bool) -> Tensor:
             seams.append(torch.stack([field[:, -1].flatten(), field[:, 0].roll(shift, -1).flatten()]))
     pairs = torch.cat(seams, 1)
     return components_of(pairs[:, (pairs > 0).all(0)], count + 1)[labels]      # the empty sites stay component 0
-
-
-def _spacing(spacing: float) -> float:
-    checks.require(checks.real("spacing", spacing) > 0, "spacing", spacing, "positive")
-    return float(spacing)

@@ -167,7 +167,8 @@ def one_hot_axes(n: int) -> Float[Tensor, "n n two_n"]:
     f_add = 1, dimension 2(n − 1), self-overlap 1/(n − 1), all on an n × n torus of labels. Explained in the chapter
     *Percolation*; source: this book (ideal of what Liang et al. 2024 call hyper-factorised). ValueError for n below 3.
     """
-    one_hot = torch.eye(checks.integer("n", n, low=3))
+    n = checks.integer("n", n, low=3)
+    one_hot = torch.eye(n)
     return torch.cat([one_hot[:, None].expand(n, n, n), one_hot[None].expand(n, n, n)], -1)
 
 
@@ -178,7 +179,8 @@ def pixels(render: Callable[..., Tensor], n: int, sigma: float = 1.0) -> Float[T
     product has f_add = 4√π σ/(n + 2√π σ), the smaller the bump, the less each coordinate tells alone. Explained in the
     chapter *Percolation*; source: this book. ValueError for n below 3, or as `render`.
     """
-    labels = lattice(checks.integer("n", n, low=3), torus=True)
+    n = checks.integer("n", n, low=3)
+    labels = lattice(n, torus=True)
     return render(labels, size=n, sigma=sigma, torus=True).reshape(n, n, -1)
 
 
@@ -213,5 +215,6 @@ def _mean_cosine(step: Tensor, axis: int) -> Tensor:
 
 
 def _angles(n: int) -> tuple[Tensor, Tensor]:
-    angle = torch.arange(checks.integer("n", n, low=3)) * (2 * math.pi / n)
+    n = checks.integer("n", n, low=3)
+    angle = torch.arange(n) * (2 * math.pi / n)
     return torch.meshgrid(angle, angle, indexing="ij")

@@ -108,17 +108,18 @@ def links(points: Float[Tensor, "*batch n 2"], radius: float, box: float | None 
     ValueError
         For no points, points that are not finite or outside the torus, or a radius or side that is not positive.
     """
-    radius, n = _scalar("radius", radius), points.shape[-2]
+    radius, n = checks.positive("radius", radius), points.shape[-2]
     checks.require(points.numel() > 0 and bool(points.isfinite().all()), "points", points,
                    "finite numbers, one point or more")
     flat = points.detach().cpu().double().flatten(0, -2)
     sets, gap = len(flat) // n, 2 * radius
     side = None
     if box is not None:
-        side = (_scalar("box", box), box, gap * sets)
+        box = checks.positive("box", box)
+        side = (box, box, gap * sets)
         checks.require(bool(((flat >= 0) & (flat <= box)).all()), "points", points, f"in the torus, [0, {box:g}]")
         flat = flat.remainder(box)
-    layer = gap * torch.arange(sets, dtype=torch.float64).repeat_interleave(n)[:, None]     # sets are out of reach
+    layer = gap * torch.arange(sets).to(flat).repeat_interleave(n)[:, None]                 # sets are out of reach
     tree = KDTree(torch.cat([flat, layer], 1).numpy(), boxsize=side, balanced_tree=False, compact_nodes=False)
     pairs = tree.query_pairs(math.nextafter(radius, 0.0), output_type="ndarray")
     return torch.from_numpy(pairs.T.copy()).long().to(points.device)
@@ -184,7 +185,7 @@ def spans(points: Float[Tensor, "*batch n 2"], radius: float, side: float) -> Bo
     It touches an edge where a point's disc, of diameter `radius`, does. Explained in the chapter *Percolation*; source:
     this book. ValueError as :func:`links`, and for points outside the box.
     """
-    side, radius = _scalar("side", side), _scalar("radius", radius)
+    side, radius = checks.positive("side", side), checks.positive("radius", radius)
     checks.require(bool(((points >= 0) & (points <= side)).all()), "points", points, f"in the box, [0, {side:g}]")
     labels, x = components(points, radius), points[..., 0]
     return _connected(labels, x < radius / 2, x > side - radius / 2)
@@ -237,7 +238,7 @@ class Threshold:
 
     def probability(self, t: Float[Tensor, "*t"]) -> Float[Tensor, "*t"]:
         """Return the share of the systems that span at t."""
-        return (self.times <= t[..., None]).to(t).mean(-1)
+        return (self.times.to(t.device) <= t[..., None]).to(t).mean(-1)
 
 
 def threshold(L: float, n: int = 200, seed: Seed = 0) -> Threshold:
@@ -293,7 +294,7 @@ def largest_share(eta: float, L: float, n: int = 100, seed: Seed = 0) -> Float[T
     At η_c the mean share falls as L^(−β/ν); see :func:`collapse`. Explained in the chapter *Percolation*; source: this
     book. ValueError for η or L that are not positive, n below 1, or η too small for a point.
     """
-    eta, L, n = _scalar("eta", eta), _scalar("L", L), checks.integer("n", n, low=1)
+    eta, L, n = checks.positive("eta", eta), checks.positive("L", L), checks.integer("n", n, low=1)
     count = round(4 * eta * L**2 / math.pi)
     checks.require(count > 0, "eta", eta, f"above {math.pi / 8 / L**2:.3g}, such that there is a point")
     gen = generator(seed, "percolation.largest_share")
@@ -305,7 +306,3 @@ def _positive(name: str, value: Numbers, below: float = math.inf) -> np.ndarray:
     allowed = "positive and finite" if below == math.inf else f"in (0, {below:g})"
     checks.require(bool(((numbers > 0) & (numbers < below)).all()), name, value, allowed)
     return numbers
-
-
-def _scalar(name: str, value: float) -> float:
-    return float(_positive(name, checks.real(name, value)))

@@ -82,8 +82,7 @@ def accuracy(
     ValueError
         For a tolerance that is not positive, or a size below 2.
     """
-    checks.require(checks.real("tolerance", tolerance) > 0, "tolerance", tolerance, "positive")
-    size = checks.integer("size", size, low=2)
+    size, tolerance = checks.integer("size", size, low=2), checks.positive("tolerance", tolerance)
     return displacement(position, labels, size, torus=torus).abs() <= tolerance
 
 

@@ -87,7 +87,7 @@ def chain(
     schedule = Schedule(batch, samples, target, threshold, records, fraction)
     eta, d = checks.real("step", step, 0.0), checks.integer("d", model.d, low=3)
     rng = device_generator(seed, "chain", device)
-    alpha = _start(start, d, checks.integer("replicas", replicas, low=1), seed).to(rng.device)
+    alpha, batch = _start(start, d, checks.integer("replicas", replicas, low=1), seed).to(rng.device), schedule.batch
     shape = (batch, alpha.shape[1])                       # replicas last: their numbers stand along the rows
     r2, r, strength = model.r2, math.sqrt(model.r2), math.sqrt(model.beta_u)
     scale = eta * neuron.kappa / batch                    # the step is + scale · Σ (P x_0 + R ε)

@@ -44,8 +44,8 @@ def panels(low: float, high: float, width: float, kinks: Sequence[float] = ()) -
     Ten nodes each: near 1e-15 for what is smooth on the scale of `width` between the kinks. Used in the chapter
     *Simplicity bias*; source: this book. ValueError for an empty range or a width that is not positive.
     """
+    low, high, width = checks.real("low", low), checks.real("high", high), checks.positive("width", width)
     checks.require(low < high, "high", high, f"above low = {low}")
-    checks.require(width > 0, "width", width, "positive")
     cuts = np.unique([low, *(k for k in kinks if low < k < high), high])
     edges = np.concatenate([np.linspace(p, q, math.ceil((q - p) / width) + 1)[:-1] for p, q in pairwise(cuts)])
     half = np.diff(edges, append=high)[:, None] / 2

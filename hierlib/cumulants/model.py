@@ -72,6 +72,7 @@ class MixedCumulantModel:
         checks.require(abs(overlap) < 1e-5, "u·v", overlap, "0, as u and v are orthogonal (give both, or neither)")
         self.v = self._unit("v", self.v - overlap * self.u)
         self._cumulants: dict[tuple[int, int], float] = {}               # of the latents, once computed
+        self._axes: dict[tuple, tuple[Tensor, Tensor]] = {}              # u and v of devices and dtypes that drew
 
     def __repr__(self) -> str:
         """Name the parameters, without the directions."""
@@ -139,14 +140,14 @@ class MixedCumulantModel:
             For negative p, q, or an order p + q out of range.
         """
         p, q = checks.integer("p", p, low=0), checks.integer("q", q, low=0)
-        checks.integer("p + q", p + q, low=1, high=_MAX_ORDER)
+        checks.require(1 <= p + q <= _MAX_ORDER, "p + q", p + q, f"an integer in [1, {_MAX_ORDER}]")
         noise = {(2, 0): 1.0, (0, 2): 1 / (1 + self.beta_v)}.get((p, q), 0.0)
         return self.beta_u ** (p / 2) * self.r2 ** (q / 2) * self._latent_cumulant(p, q) + noise
 
     def covariance(self) -> Float[Tensor, "d d"]:
         """Return the covariance 1 + β_u u uᵀ + c (u vᵀ + v uᵀ), ``(d, d)`` float64 on the CPU."""
         uv = torch.outer(self.u, self.v)
-        return (torch.eye(self.d, dtype=torch.float64) + self.beta_u * torch.outer(self.u, self.u)
+        return (torch.eye(self.d).to(self.u) + self.beta_u * torch.outer(self.u, self.u)
                 + self.cross * (uv + uv.T))
 
     def latent_quadrature(
@@ -187,7 +188,7 @@ class MixedCumulantModel:
             shape = (len(lam), len(nu))
             lam, nu = np.broadcast_to(lam[:, None], shape).ravel(), np.broadcast_to(nu, shape).ravel()
             weight = (weight[:, None] / math.sqrt(2 * math.pi) * other).ravel()
-        return torch.tensor(lam), torch.tensor(nu), torch.tensor(weight)
+        return torch.from_numpy(lam), torch.from_numpy(nu), torch.from_numpy(weight)
 
     # ---- draws
 
@@ -216,7 +217,9 @@ class MixedCumulantModel:
         return lam, self._nu(lam, streams[1]), _normal(n * self.d, streams[2], dtype).view(n, self.d)
 
     def _assemble(self, lam: Tensor, nu: Tensor, z: Tensor) -> Tensor:
-        u, v = self.u.to(z), self.v.to(z)
+        if (key := (z.device, z.dtype)) not in self._axes:
+            self._axes[key] = self.u.to(z), self.v.to(z)
+        u, v = self._axes[key]
         along_v = math.sqrt(self.r2) * nu - (1 - 1 / math.sqrt(1 + self.beta_v)) * (z @ v)
         return torch.addr(z, math.sqrt(self.beta_u) * lam, u).addr_(along_v, v)
 
@@ -262,5 +265,5 @@ class MixedCumulantModel:
         """
         lam, nu, z = self._parts(n, seed, dtype)
         c = self.latent_moment(1, 1)
-        g = c * lam + math.sqrt(1 - c**2) * _normal(n, generator(seed, "MixedCumulantModel.pair"), dtype)
+        g = c * lam + math.sqrt(1 - c**2) * _normal(len(lam), generator(seed, "MixedCumulantModel.pair"), dtype)
         return self._assemble(lam, nu, z).to(device), self._assemble(lam, g, z).to(device)

@@ -67,10 +67,12 @@ class Activation:
 
     def __post_init__(self) -> None:
         checks.require(len(self.terms) > 0, "terms", self.terms, "one term or more")
+        terms = []
         for weight, kind, parameter in self.terms:
-            checks.real("weight", weight)
-            checks.real({"tanh": "gain", "relu": "bias"}.get(kind, "omega"), parameter)
-            checks.one_of("kind", kind, tuple(_FORMS))
+            kind = checks.one_of("kind", kind, tuple(_FORMS))
+            name = {"tanh": "gain", "relu": "bias"}.get(kind, "omega")
+            terms.append((checks.real("weight", weight), kind, checks.real(name, parameter)))
+        object.__setattr__(self, "terms", tuple(terms))
 
     @property
     def kinks(self) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ def step_u(d: int, delta: float, batch: int) -> float:
     Explained in the chapter *Simplicity bias*; source: this book (scaling of Ben Arous, Gheissari, Jagannath 2021).
     ValueError for numbers out of range.
     """
-    return _step("delta", delta, d, batch) / d
+    return _step("delta", delta, batch, d, 1)
 
 
 def step_v(d: int, delta0: float, batch: int) -> float:
@@ -35,12 +35,12 @@ def step_v(d: int, delta0: float, batch: int) -> float:
     Explained in the chapter *Simplicity bias*; source: this book (scaling of Ben Arous, Gheissari, Jagannath 2021).
     ValueError for numbers out of range.
     """
-    return _step("delta0", delta0, d, batch) / d**2
+    return _step("delta0", delta0, batch, d, 2)
 
 
-def _step(name: str, delta: float, d: int, batch: int) -> float:
-    checks.integer("d", d, low=1)
-    return checks.real(name, delta, 0.0) * checks.integer("batch", batch, low=1)
+def _step(name: str, delta: float, batch: int, d: int, power: int) -> float:
+    delta, batch = checks.real(name, delta, 0.0), checks.integer("batch", batch, low=1)
+    return delta * batch / checks.integer("d", d, low=1) ** power
 
 
 def batch_u(d: int) -> int:
@@ -115,7 +115,7 @@ def psgd(
         pair of overlaps without directions.
     """
     schedule = Schedule(batch, samples, target, threshold, records, fraction)
-    eta = checks.real("step", step, 0.0)
+    eta, batch = checks.real("step", step, 0.0), schedule.batch
     rng = device_generator(seed, "psgd", device)
     draw = _draws(source, rng.device, dtype)
     if isinstance(source, MixedCumulantModel):

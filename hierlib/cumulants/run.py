@@ -103,12 +103,15 @@ class Schedule:
     fraction: float = 1.0
 
     def __post_init__(self) -> None:
-        checks.integer("batch", self.batch, low=1)
-        checks.real("samples", self.samples, 1.0)
-        checks.one_of("target", self.target, (None, "u", "v"))
-        for name, value in (("threshold", self.threshold), ("fraction", self.fraction)):
-            checks.require(checks.real(name, value, 0.0, 1.0) > 0, name, value, "above 0")
-        checks.integer("records", self.records, low=1)
+        plain = {
+            "batch": checks.integer("batch", self.batch, low=1), "samples": checks.real("samples", self.samples, 1.0),
+            "target": checks.one_of("target", self.target, (None, "u", "v")),
+            "threshold": checks.positive("threshold", self.threshold, 1.0),
+            "records": checks.integer("records", self.records, low=1),
+            "fraction": checks.positive("fraction", self.fraction, 1.0),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def follow(self, step: Callable[[], Tensor], start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Call `step` until the run ends.

@@ -72,9 +72,8 @@ def scaled_sde(
         For numbers out of range.
     """
     C4, sigma2 = checks.real("C4", C4), checks.real("sigma2", sigma2, 0.0)
-    level, horizon = checks.real("level", level), checks.real("horizon", horizon, 0.0)
+    level, horizon = checks.positive("level", level), checks.real("horizon", horizon, 0.0)
     resolution = checks.real("resolution", resolution, 1e-6, 0.5)
-    checks.require(level > 0, "level", level, "above 0")
     deltas = torch.as_tensor(delta0, dtype=torch.float64)
     checks.require(deltas.ndim < 2 and bool((deltas.isfinite() & (deltas > 0)).all()), "delta0", delta0,
                    "a finite number above 0, or several")

@@ -18,7 +18,8 @@ _SINGULAR = 1e-12            # ratio of variances below which a direction counts
 class Whitening:
     """The symmetric map x → C^{−1/2}(x − mean) to zero mean and unit covariance, and back; also of images.
 
-    Made by :func:`whiten`. Explained in the chapter *Simplicity bias*; source: Bell, Sejnowski 1997 (ZCA).
+    Made by :func:`whiten`, for data on any device. Explained in the chapter *Simplicity bias*; source: Bell, Sejnowski
+    1997 (ZCA).
 
     Parameters
     ----------
@@ -40,11 +41,12 @@ class Whitening:
 
     def apply(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """Return C^{−1/2}(x − mean) in the shape and dtype of `x`, ``(n, d)`` or images ``(n, C, H, W)``."""
-        return ((self._flat(x) - self.mean) @ self.inverse).view(x.shape).to(x.dtype)
+        mean, inverse = self.mean.to(x.device), self.inverse.to(x.device)
+        return ((self._flat(x) - mean) @ inverse).view(x.shape).to(x.dtype)
 
     def invert(self, z: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """Return mean + C^{1/2} z, in the shape and dtype of `z`."""
-        return (self._flat(z) @ self.root + self.mean).view(z.shape).to(z.dtype)
+        return (self._flat(z) @ self.root.to(z.device) + self.mean.to(z.device)).view(z.shape).to(z.dtype)
 
 
 def _fit(x: Tensor) -> Whitening:

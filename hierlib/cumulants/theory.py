@@ -90,7 +90,8 @@ def loss_expansion(
     Explained in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026).
     ValueError for an order outside [1, 40], or overlaps outside the disc.
     """
-    ell = loss_coefficients(neuron, checks.integer("order", order, low=1, high=40))
+    order = checks.integer("order", order, low=1, high=40)
+    ell = loss_coefficients(neuron, order)
     return sum(ell[m] * neuron.a**m * hermite_moment(model, alpha_u, alpha_v, m) for m in range(1, order + 1))
 
 
@@ -183,9 +184,8 @@ def information_exponent(
     ValueError
         For another direction, or an order or a tolerance out of range.
     """
-    checks.one_of("direction", direction, ("u", "v"))
-    tolerance = checks.real("tolerance", tolerance, 0.0)
-    ell = loss_coefficients(neuron, checks.integer("order", order, low=1, high=12))
+    direction, order = checks.one_of("direction", direction, ("u", "v")), checks.integer("order", order, 1, 12)
+    tolerance, ell = checks.real("tolerance", tolerance, 0.0), loss_coefficients(neuron, order)
     for m in range(1, order + 1):
         powers = [(p, m - p) for p in range(m + 1) if (p if direction == "u" else m - p)]
         if abs(ell[m]) > tolerance and any(abs(_mixed_moment(model, p, q)) > tolerance for p, q in powers):

@@ -82,8 +82,7 @@ def convert(
         For an unknown `kind` or `to`, ᾱ outside [0, 1], ᾱ = 0 when the prediction is noise (which is then x_t and
         says nothing else), or ᾱ = 1 when it is data. On a GPU a tensor ᾱ of 0 or 1 gives nan.
     """
-    checks.one_of("kind", kind, KINDS)
-    checks.one_of("to", to, KINDS)
+    kind, to = checks.one_of("kind", kind, KINDS), checks.one_of("to", to, KINDS)
     a, b = amplitudes(alpha_bar, x_t)
     if kind == to:
         return prediction
@@ -147,7 +146,8 @@ class Denoiser(nn.Module):
     def predict(self, x_t: Float[Tensor, "*shape"], alpha_bar: Level, *condition: Tensor) -> Float[Tensor, "*shape"]:
         """Return the network's own output."""
         lead = x_t.shape[:self.batch_dims]
-        alpha_bar = torch.as_tensor(alpha_bar, dtype=x_t.dtype, device=x_t.device)
+        # a number is filled in, not copied, for which a GPU would be waited for
+        alpha_bar = alpha_bar.to(x_t) if isinstance(alpha_bar, Tensor) else x_t.new_full((), float(alpha_bar))
         checks.require(alpha_bar.shape in ((), lead), "alpha_bar", tuple(alpha_bar.shape),
                        f"a number or of shape {tuple(lead)}")
         out = self.network(x_t, alpha_bar.expand(lead), *condition)

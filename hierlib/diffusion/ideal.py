@@ -1,7 +1,8 @@
 """Exact denoisers, E[x0 | x_t] in closed form: for Gaussian data, mixtures of Gaussians, and a finite set of points.
 
 All are callables ``(x_t, alpha_bar) -> x̂0`` on the device and in the dtype of `x_t`, for samples of any shape
-``(n, …)``, and need no training: oracles for networks and samplers. Chapter *Simplicity bias*.
+``(n, …)``, and need no training: oracles for networks and samplers. They compute in float32 at least, also under
+autocast. Chapter *Simplicity bias*.
 """
 
 import torch
@@ -26,6 +27,11 @@ def _decompose(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
     checks.require(bool(variances[0] >= -rounding), "covariance", f"of smallest eigenvalue {variances[0]:.3g}",
                    "positive semidefinite")
     return variances.where(variances > rounding / 10, 0.0), vectors        # what is rounded up from 0 is 0
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Return `x` in float32 at least: in float16 a variance of 1e-12 is 0."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class GaussianMixture:
@@ -56,30 +62,32 @@ class GaussianMixture:
     ) -> None:
         checks.require(means.numel() > 0, "means", tuple(means.shape), "one centre or more, of one component or more")
         K, self.shape = len(means), tuple(means.shape[1:])
-        flat = means.reshape(K, -1)
+        flat = _wide(means.reshape(K, -1))
         self.d = flat.shape[1]
         self.centre = flat.mean(0)                          # taken out, so that squares do not cancel
-        self.variances, self.vectors = torch.zeros(1, dtype=means.dtype, device=means.device), None
+        self.variances, self.vectors = torch.zeros_like(flat[0, :1]), None
         self.offsets = flat - self.centre
         if covariance is not None:
             self.variances, self.vectors = _decompose(covariance, self.d)
             self.offsets = self.offsets.to(self.vectors) @ self.vectors         # in the eigenvectors' basis
-        weights = torch.ones(K, dtype=means.dtype, device=means.device) if weights is None else weights
-        checks.require(weights.shape == (K,) and bool((weights > 0).all()), "weights", weights,
+        weights = torch.ones_like(flat[:, 0]) if weights is None else weights
+        checks.require(weights.shape == (K,) and bool(((weights > 0) & weights.isfinite()).all()), "weights", weights,
                        f"{K} positive numbers")
-        self.log_weights = (weights / weights.sum()).log()
+        self.log_weights = weights.double().log()           # their sum does not matter
 
     def weights(self, x_t: Float[Tensor, "n *shape"], alpha_bar: Level) -> Float[Tensor, "n K"]:
         """Return the posterior probabilities of the centres."""
-        return self._posterior(*self._rotated(x_t, alpha_bar))
+        with torch.autocast(x_t.device.type, enabled=False):
+            return self._posterior(*self._rotated(x_t, alpha_bar)).to(x_t)
 
     def __call__(self, x_t: Float[Tensor, "n *shape"], alpha_bar: Level) -> Float[Tensor, "n *shape"]:
         """Return x̂0 = E[x0 | x_t]."""
         chunk = max(1, ENTRIES // max(len(self.offsets), self.d))
         per_sample = isinstance(alpha_bar, Tensor) and alpha_bar.ndim > 0
         checks.require(not per_sample or len(alpha_bar) == len(x_t), "alpha_bar", alpha_bar, "one number a sample")
-        parts = [self._denoise(x_t[i:i + chunk], alpha_bar[i:i + chunk] if per_sample else alpha_bar)
-                 for i in range(0, max(len(x_t), 1), chunk)]
+        with torch.autocast(x_t.device.type, enabled=False):
+            parts = [self._denoise(x_t[i:i + chunk], alpha_bar[i:i + chunk] if per_sample else alpha_bar)
+                     for i in range(0, max(len(x_t), 1), chunk)]
         return torch.cat(parts)
 
     def _denoise(self, x_t: Tensor, alpha_bar: Level) -> Tensor:
@@ -87,12 +95,12 @@ class GaussianMixture:
         m = self._posterior(y, a, variance) @ self.offsets.to(y)
         m = m + a * self.variances.to(y) / variance * (y - a * m)
         m = m if self.vectors is None else m @ self.vectors.to(y).T
-        return (m + self.centre.to(y)).reshape(x_t.shape)
+        return (m + self.centre.to(y)).reshape(x_t.shape).to(x_t)
 
     def _rotated(self, x_t: Tensor, alpha_bar: Level) -> tuple[Tensor, Tensor, Tensor]:
         """Return x_t − a·centre in the eigenvectors' basis, a, and the variances a²λ + b² there."""
         checks.require(tuple(x_t.shape[1:]) == self.shape, "x_t", tuple(x_t.shape), f"of shape (n, *{self.shape})")
-        x = x_t.reshape(len(x_t), self.d)
+        x = _wide(x_t.reshape(len(x_t), self.d))
         a, b = amplitudes(alpha_bar, x)
         y = x - a * self.centre.to(x)
         y = y if self.vectors is None else y @ self.vectors.to(x)

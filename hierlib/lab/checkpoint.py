@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hierlib.lab import atomic, checks
+from hierlib.lab.store import scalar
 
-__all__ = ["load", "save"]
+__all__ = ["load", "loadable", "save"]
 
 FORMAT = 1
 _HEAD = re.compile(rb"hierlib checkpoint, format (\d+)\n([0-9a-f]{64})\n")
@@ -33,11 +35,37 @@ def canonical(identity: dict[str, Any]) -> dict[str, Any]:
     """Return the identity as it is after a journey through JSON, with hierlib's version in front."""
     checks.require(isinstance(identity, dict), "config", identity, "a dict")
     try:
-        text = json.dumps(identity, allow_nan=False)
+        text = json.dumps(identity, allow_nan=False, default=scalar)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"config = {reprlib.repr(identity)}: must be a dict that JSON can write: numbers (no NaN, no "
                          f"infinity), strings, booleans, None, lists and dicts of them ({error})") from None
     return {"hierlib": sys.modules["hierlib"].__version__, **json.loads(text)}
+
+
+def loadable(value: Any, where: str = "state") -> Any:
+    """Return `value` of plain types, the only ones that :func:`load` reads; for the checkpoints of all chapters.
+
+    Numbers of numpy, subclasses of Python's types and parameters become numbers, these types and tensors.
+
+    Raises
+    ------
+    ValueError
+        For anything that has no such form, saying where it is.
+    """
+    if isinstance(value, dict):
+        return {loadable(key, f"a key of {where}"): loadable(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        made = [loadable(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return tuple(made) if isinstance(value, tuple) else made
+    if isinstance(value, Tensor):
+        return value.detach().cpu().as_subclass(Tensor)
+    if isinstance(value, torch.dtype | torch.device):
+        return value
+    try:
+        return scalar(value)
+    except TypeError:
+        raise ValueError(f"checkpoint: {where} = {reprlib.repr(value)}: must be a tensor, number, string, boolean or "
+                         "None, or made of them in lists, tuples and dicts: nothing else could be loaded") from None
 
 
 def _difference(ours: Any, theirs: Any, key: str) -> tuple[str, Any, Any] | None:
@@ -67,22 +95,22 @@ def save(path: str | os.PathLike, state: dict[str, Any], identity: dict[str, Any
     Parameters
     ----------
     path
-        The file. Two runs must not share it.
+        The file; ``~`` is the home folder. Two runs must not share it.
     state
-        Nested dicts, lists and tuples of tensors, numbers, strings, booleans and None: nothing else can be loaded
-        again, as :func:`load` runs no code from the file.
+        Nested dicts, lists and tuples of tensors, numbers, strings, booleans and None, as :func:`load` runs no code
+        from the file. It is written as :func:`loadable` has it.
     identity
         What the run is, a dict that JSON can write; hierlib's version is added.
 
     Raises
     ------
     ValueError
-        For an identity that JSON cannot write, or a path that is a folder.
+        For an identity that JSON cannot write, a state that could not be loaded, or a path that is a folder.
     """
-    path, known = Path(path), canonical(identity)
+    path, known = Path(path).expanduser(), canonical(identity)
     checks.require(not path.is_dir(), "checkpoint", str(path), "a file, not a folder")
     buffer = io.BytesIO()
-    torch.save({"identity": json.dumps(known), "state": state}, buffer)
+    torch.save({"identity": json.dumps(known), "state": loadable(state)}, buffer)
     body = buffer.getbuffer()
     head = f"hierlib checkpoint, format {FORMAT}\n{hashlib.sha256(body).hexdigest()}\n".encode()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +134,7 @@ def load(path: str | os.PathLike, identity: dict[str, Any]) -> dict[str, Any] | 
         For the checkpoint of another run, naming the first key that differs and both values; of another format; for
         a file that is cut short, changed or no checkpoint of hierlib; for a folder.
     """
-    path, known = Path(path), canonical(identity)
+    path, known = Path(path).expanduser(), canonical(identity)
     checks.require(not path.is_dir(), "checkpoint", str(path), "a file, not a folder")
     _tidy(path)
     try:

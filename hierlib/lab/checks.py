@@ -4,13 +4,19 @@ import math
 import operator
 from typing import Any
 
-__all__ = ["integer", "one_of", "real", "require"]
+__all__ = ["integer", "one_of", "positive", "real", "require"]
 
 
 def require(ok: bool, name: str, value: Any, allowed: str) -> None:
     """Raise ``ValueError("name = value: must be allowed")`` unless `ok`."""
     if not ok:
         raise ValueError(f"{name} = {value!r}: must be {allowed}")
+
+
+def _other(value: Any) -> bool:
+    """Whether `value` is a boolean, complex or text, which Python would take for a number too."""
+    kind = str(getattr(value, "dtype", ""))
+    return isinstance(value, bool | complex | str | bytes) or "bool" in kind or "complex" in kind
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
@@ -27,7 +33,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     3
     """
     allowed = f"an integer of at least {low}" if high is None else f"an integer in [{low}, {high}]"
-    require(not isinstance(value, bool), name, value, allowed)
+    require(not _other(value), name, value, allowed)
     try:
         number = operator.index(value)
     except TypeError:
@@ -37,7 +43,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
 
 
 def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
-    """Return `value` as a finite ``float`` in [`low`, `high`]; booleans and strings are refused.
+    """Return `value` as a finite ``float`` in [`low`, `high`]; booleans, complex numbers and strings are refused.
 
     Raises
     ------
@@ -45,7 +51,7 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) 
         When `value` is not a finite number or lies outside the range.
     """
     allowed = f"a finite number in [{low:g}, {high:g}]"
-    require(not isinstance(value, bool | str), name, value, allowed)
+    require(not _other(value), name, value, allowed)
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -54,8 +60,15 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) 
     return number
 
 
+def positive(name: str, value: Any, high: float = math.inf) -> float:
+    """Return `value` as a finite ``float`` in (0, `high`]; errors as :func:`real`."""
+    number = real(name, value, 0.0, high)
+    require(number > 0, name, value, "positive" if high == math.inf else f"in (0, {high:g}]")
+    return number
+
+
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """Return `value` when it is among `choices`.
+    """Return the one of `choices` that equals `value`.
 
     Raises
     ------
@@ -63,4 +76,4 @@ def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
         When it is not.
     """
     require(value in choices, name, value, "one of " + ", ".join(map(repr, choices)))
-    return value
+    return choices[choices.index(value)]

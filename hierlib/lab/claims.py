@@ -6,8 +6,9 @@ A claim is one string that is text, test and display at once::
           source="Sclocchi et al. 2024")
 
 The statement is parsed (the test), shown with its verdict (the display) and glued, so that the prose can quote
-it with myst-nb's glue role (the text): the three cannot drift apart. A measured value outside its interval
-raises :class:`ClaimError`, so a plain run of the notebook fails as well as a checked one.
+it with myst-nb's glue role (the text): the three cannot drift apart. Where it is strict
+(:func:`hierlib.lab.device.strict`: in ``make``, nbval and CI) a measured value outside its interval raises
+:class:`ClaimError`. For an explorer, who has changed a parameter, it is a red box, and the chapter goes on.
 
 The plain-text form of the output (name, statement, verdict) is the same on every machine; the measured value
 is in its HTML form and in its metadata, from which the claims page is made.
@@ -16,18 +17,28 @@ is in its HTML form and in its metadata, from which the claims page is made.
 import html
 import math
 import re
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Claim", "ClaimError", "claim", "parse"]
+from hierlib.lab.device import ipython, strict
+
+__all__ = ["Claim", "ClaimError", "ClaimWarning", "claim", "parse"]
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _PLAIN = str.maketrans({"−": "-", "≤": "<", "≥": ">"})
+OUTSIDE = "Outside the interval that was checked for the stored sizes: another size, seed or device may do that."
+RED = ' style="border: 2px solid #c62828; padding: .3em"'           # Jupyter and Colab have none of the book's styles
+NO_NUMBER = "Not a finite number: nothing was measured."
 _GLUE = "application/papermill.record/text/plain"   # what myst-nb looks for
 
 
 class ClaimError(AssertionError):
-    """A measured value is outside its stated interval: the chapter stops."""
+    """A measured value is outside its stated interval: where it is strict, the chapter stops."""
+
+
+class ClaimWarning(UserWarning):
+    """A chapter's measured value is outside its stated interval, and there is no notebook to show it."""
 
 
 def parse(statement: str) -> tuple[float, float]:
@@ -78,9 +89,9 @@ class Claim:
 
     @property
     def holds(self) -> bool:
-        """Whether the measured value lies in the stated interval (a NaN does not)."""
+        """Whether the measured value is finite and lies in the stated interval."""
         low, high = parse(self.statement)
-        return low <= self.measured <= high
+        return math.isfinite(self.measured) and low <= self.measured <= high
 
     def __repr__(self) -> str:
         return f"[claim {self.name}] {self.statement}: {'holds' if self.holds else 'FAILS'}"
@@ -88,14 +99,16 @@ class Claim:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         kind, mark = ("holds", "✓") if self.holds else ("fails", "✗")
         source = f'<span class="claim-source">{html.escape(self.source)}</span>' if self.source else ""
+        finite = math.isfinite(self.measured)                      # JSON knows no NaN and no infinity
+        why = f'<div class="claim-why">{OUTSIDE if finite else NO_NUMBER}</div>' * (not self.holds)
         page = (
-            f'<div class="claim claim-{kind}" id="claim-{html.escape(self.name)}">'
+            f'<div class="claim claim-{kind}" id="claim-{html.escape(self.name)}"{RED * (not self.holds)}>'
             f'<span class="claim-mark">{mark}</span> '
             f'<b>{html.escape(self.about or self.name)}:</b> '
             f'stated <span class="stated">{html.escape(self.statement)}</span>, '
-            f'measured <span class="measured">{self.measured:.4g}</span> {source}</div>'
+            f'measured <span class="measured">{self.measured:.4g}</span> {source}{why}</div>'
         )
-        record = asdict(self) | {"measured": float(f"{self.measured:.6g}"), "holds": self.holds}
+        record = asdict(self) | {"measured": float(f"{self.measured:.6g}") if finite else None, "holds": self.holds}
         return {"text/plain": repr(self), "text/html": page}, {"claim": record}
 
 
@@ -124,23 +137,27 @@ def claim(
     Raises
     ------
     ClaimError
-        When the measured value is outside the stated interval, or is not a number.
+        Where it is strict, when the measured value is outside the stated interval, or is not a finite number.
     ValueError
         When the statement cannot be read.
+
+    Warns
+    -----
+    ClaimWarning
+        Instead, where it is not strict and there is no notebook to show the box.
     """
     made = Claim(name, statement, float(measured), about, source, paper)
     parse(statement)
-    try:
-        from IPython import get_ipython
+    if inside := ipython() is not None:
         from IPython.display import display
 
-        inside = get_ipython() is not None
-    except ImportError:
-        inside = False
-    if inside:
         display(made)
         glue = {"scrapbook": {"name": name, "mime_prefix": _GLUE.removesuffix("text/plain")}}
         display({_GLUE: statement}, raw=True, metadata=glue)
     if not made.holds:
-        raise ClaimError(f"{made!r}; measured {made.measured:.6g}")
+        told = f"{made!r}; measured {made.measured:.6g}"
+        if strict():
+            raise ClaimError(told)
+        if not inside:
+            warnings.warn(told, ClaimWarning, stacklevel=2)
     return made

@@ -1,13 +1,13 @@
-"""Where and how large an experiment runs."""
+"""Where, how large and how strictly an experiment runs."""
 
 import os
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from hierlib.lab import checks
 
-__all__ = ["by_scale", "device", "scale"]
+__all__ = ["by_scale", "device", "ipython", "scale", "strict"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def device() -> torch.device:
 def scale() -> str:
     """Return ``"quick"`` or ``"paper"``: the size of a chapter's experiments.
 
-    The environment variable ``HIERLIB_SCALE`` decides; unset, it is ``"paper"`` where CUDA is present.
+    The environment variable ``HIERLIB_SCALE`` decides; unset, it is ``"quick"``, on a GPU too.
     The code path and the claims are the same at both scales, only sizes, grids and seeds differ.
 
     Raises
@@ -43,8 +43,7 @@ def scale() -> str:
     ValueError
         When ``HIERLIB_SCALE`` is neither.
     """
-    wanted = os.environ.get("HIERLIB_SCALE") or ("paper" if device().type == "cuda" else "quick")
-    return checks.one_of("HIERLIB_SCALE", wanted, ("quick", "paper"))
+    return checks.one_of("HIERLIB_SCALE", os.environ.get("HIERLIB_SCALE") or "quick", ("quick", "paper"))
 
 
 def by_scale(*, quick: T, paper: T) -> T:
@@ -55,3 +54,25 @@ def by_scale(*, quick: T, paper: T) -> T:
     >>> n_trees = by_scale(quick=64, paper=4096)
     """
     return quick if scale() == "quick" else paper
+
+
+def strict() -> bool:
+    """Return whether a chapter stops at a claim that fails: the environment variable ``HIERLIB_STRICT``, 0 or 1.
+
+    It is 1 in ``make``, nbval and CI. Unset it is 0: who changes a parameter sees a red box, and the chapter goes on.
+
+    Raises
+    ------
+    ValueError
+        When ``HIERLIB_STRICT`` is neither.
+    """
+    return checks.one_of("HIERLIB_STRICT", os.environ.get("HIERLIB_STRICT") or "0", ("0", "1")) == "1"
+
+
+def ipython() -> Any:
+    """Return the IPython shell that runs this chapter, or None; its ``kernel`` is there in a notebook only."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()

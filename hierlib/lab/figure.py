@@ -7,9 +7,7 @@ page's element, so the theme switch works on stored figures. seaborn draws in th
 """
 
 import io
-import json
 import re
-import sys
 from typing import Any
 
 import matplotlib as mpl
@@ -17,7 +15,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 
-__all__ = ["FAINT", "INK", "PALETTE", "interactive", "levels", "svg", "use"]
+__all__ = ["FAINT", "INK", "PALETTE", "levels", "svg", "use"]
 
 INK, FAINT = "#1f2328", "#8b949e"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")   # after Okabe and Ito
@@ -77,35 +75,3 @@ def use() -> None:
         shell.run_line_magic("config", "InlineBackend.rc = {}")
         shell.display_formatter.formatters["image/svg+xml"].for_type(Figure, svg)
     mpl.rcParams.update(_RC)
-
-
-class _Interactive:
-    """A plotly figure: HTML for the page, which brings plotly.js along, and plotly's own form elsewhere."""
-
-    def __init__(self, figure: Any, name: str) -> None:
-        self.figure, self.name = figure, name
-
-    def __repr__(self) -> str:
-        return f"<interactive figure {self.name}>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        # Colab shows HTML only, and has no plotly.js in an output's frame unless the output loads it
-        source = "cdn" if "google.colab" in sys.modules else False
-        page = self.figure.to_html(full_html=False, include_plotlyjs=source, div_id=self.name)
-        return {"text/plain": repr(self), "text/html": page,
-                "application/vnd.plotly.v1+json": json.loads(self.figure.to_json())}
-
-
-def interactive(figure: Any, name: str) -> _Interactive:
-    """Return a plotly `figure` as a cell output that works in a chapter's static page, JupyterLab and Colab.
-
-    Parameters
-    ----------
-    figure
-        A ``plotly.graph_objects.Figure``.
-    name
-        Identifier of the figure's element in the page: fixed, so that a re-run gives the same bytes.
-    """
-    figure.update_layout(template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-                         colorway=PALETTE)
-    return _Interactive(figure, name)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hierlib.lab import checkpoint as files
 from hierlib.lab import checks
+from hierlib.lab.progress import bar
 from hierlib.lab.report import Report, plain
 from hierlib.lab.weights import clip_, copy_, keep_, require_finite, require_stacked, tensors
 
@@ -49,6 +50,8 @@ class Loop:
     done: bool = False
 
     def __post_init__(self) -> None:
+        self.kinds = {p.device.type for p in self.model.parameters() if torch.amp.is_autocast_available(p.device.type)}
+        self.require_modes()
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.best = None if self.held_out is None else copy.deepcopy(self.averaged)
         self.parameters, self.averages = list(self.model.parameters()), list(self.averaged.parameters())
@@ -58,15 +61,12 @@ class Loop:
         self.states: list[Tensor] = []                 # of the generators when the last report's turn began
         self.clock = 0.0
 
-    def reports(self, progress: bool) -> Iterator[Report]:
+    def reports(self, progress: bool | str) -> Iterator[Report]:
         """Train and yield."""
-        mode, bar, self.clock = self.model.training, None, time.perf_counter()
+        mode, self.clock = self.model.training, time.perf_counter()
+        self.resume()
+        shown = bar(self.at[-1], initial=self.step, what=progress) if progress else None
         try:
-            self.resume()
-            if progress:
-                from tqdm.auto import tqdm
-
-                bar = tqdm(total=self.at[-1], initial=self.step, leave=False)
             if self.done:                              # a finished run: its last report once more, to be logged anew
                 before = copy.deepcopy(self.history)
                 yield from self.turn()
@@ -80,29 +80,38 @@ class Loop:
                     self.save()
                 if not self.done:
                     self.update()
-                    if bar is not None:
-                        bar.update()
+                    if shown is not None:
+                        shown.update()
         finally:
             self.model.train(mode)
-            if bar is not None:
-                bar.close()
+            if shown is not None:
+                shown.close()
+
+    def require_modes(self) -> None:
+        """Refuse the caller's modes of torch in which steps go wrong, some of them without a word."""
+        checks.require(not torch.is_inference_mode_enabled(), "torch.inference_mode", True,
+                       "off around train, as nothing can be trained in it (torch.no_grad is no obstacle)")
+        checks.require(not any(map(torch.is_autocast_enabled, self.kinds)), "torch.autocast", True,
+                       "off around train, as it would keep the weights of the first step: use it within `loss`")
 
     def update(self) -> None:
         """Make one step of the optimiser."""
+        self.require_modes()
         if not self.model.training:
             self.model.train()
         if self.schedule is not None:
-            factor = self.schedule(self.step)
+            factor = checks.real("schedule", self.schedule(self.step), 0.0)
             for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
-        self.optimiser.zero_grad(set_to_none=True)
+        for p in self.parameters:                      # of all: what is not trained keeps no stale ones either
+            p.grad = None
         with torch.enable_grad():
             value = self.loss(self.model, self.generators[0])
             if not isinstance(value, Tensor) or value.shape != self.shape:
                 self.accept(value)
             (value.sum() if value.ndim else value).backward()
         if self.clip is not None:
-            clip_(self.parameters, self.clip, members=value.ndim == 1)
+            clip_(self.trained(), self.clip, members=value.ndim == 1)
         self.optimiser.step()
         self.step += 1
         if self.ema is not None:
@@ -154,7 +163,7 @@ class Loop:
         self.done = self.step == self.at[-1]
         if self.held_out is not None:
             with torch.no_grad():
-                value = torch.as_tensor(self.held_out(self.averaged)).detach().cpu().double()
+                value = torch.as_tensor(self.held_out(self.averaged), device="cpu").detach().double()
             self.compare(value)
             row["held_out"] = plain("held_out", value)
         self.total, self.count = 0.0, 0
@@ -228,12 +237,19 @@ class Loop:
         for name, model in self.models().items():
             copy_(model, state["models"][name])
         self.optimiser.load_state_dict(state["optimiser"])
+        for index, saved in state["optimiser"]["state"].items():       # as saved: torch casts it to the weights' type
+            live = self.optimiser.state[self.trained()[index]]
+            live |= {key: saved[key].to(t.device) for key, t in live.items() if isinstance(t, Tensor)}
         for each, found in zip(self.generators, state["generators"], strict=True):
             each.set_state(found)
 
+    def trained(self) -> list[nn.Parameter]:
+        """Return the parameters of the optimiser, in its order."""
+        return [p for group in self.optimiser.param_groups for p in group["params"]]
+
     def models(self) -> dict[str, nn.Module]:
         """Return the networks of the run by name."""
-        return {"model": self.model, "averaged": self.averaged} | ({"best": self.best} if self.best else {})
+        return {"model": self.model, "averaged": self.averaged} | ({} if self.best is None else {"best": self.best})
 
 
 _PLAIN = ("step", "total", "count", "history", "best_held_out", "best_step", "seconds", "done")
@@ -243,4 +259,4 @@ def _shown(value: Any) -> Any:
     """Return what a report shows: numbers of a single network, float64 or int64 tensors ``(E,)`` of an ensemble."""
     if isinstance(value, Tensor):
         return value.clone() if value.ndim else value.item()
-    return torch.tensor(value, dtype=torch.float64) if isinstance(value, list) else value
+    return torch.tensor(value, dtype=torch.float64, device="cpu") if isinstance(value, list) else value

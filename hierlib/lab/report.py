@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from hierlib.lab import checks
+from hierlib.lab.store import scalar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,13 +71,15 @@ def warmup_decay(steps: int, warmup: int = 30, decay: float = 0.4) -> Callable[[
 
 def plain(name: str, value: Any) -> Any:
     """Return numbers, strings, booleans, None, and arrays, tensors or lists of them as plain Python; no chapter's."""
-    if isinstance(value, Tensor | np.ndarray | np.generic):
+    if isinstance(value, Tensor | np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [plain(name, item) for item in value]
-    checks.require(value is None or isinstance(value, bool | int | float | str), name, value,
-                   "a number, string, boolean or None, or a tensor, array or list of them")
-    return value
+    try:
+        return scalar(value)
+    except TypeError as error:
+        raise ValueError(f"{name} = {value!r}: must be a number, string, boolean or None, or a tensor, array or list "
+                         f"of them ({error})") from None
 
 
 @dataclass

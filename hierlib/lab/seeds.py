@@ -37,8 +37,12 @@ def generator(seed: Seed, *key: int | str) -> torch.Generator:
     Raises
     ------
     ValueError
-        For a negative or fractional seed or key, or a generator on another device.
+        For a negative or fractional seed or key, a generator on another device, or where torch's default device is
+        not the CPU: functions of hierlib are told their device, or take that of their arguments.
     """
+    default = torch.get_default_device()
+    checks.require(default.type == "cpu", "torch.get_default_device()", default, "the CPU, as draws are made there; "
+                   "give functions of hierlib their device instead of torch.set_default_device")
     if isinstance(seed, torch.Generator):
         checks.require(seed.device.type == "cpu", "seed", seed.device, "a generator on the CPU: draws are the "
                        "same on every device because they are made there")

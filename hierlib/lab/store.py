@@ -6,15 +6,13 @@ infinities included, and integers of any size.
 """
 
 import contextlib
-import dis
 import functools
 import hashlib
 import inspect
 import json
 import os
 import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,57 +78,29 @@ def _library() -> str:
     return found.hexdigest()
 
 
-def _constants(function: types.FunctionType) -> list[Any]:
-    """Return what a function reads of its globals, its closure and its defaults, but for what it writes there."""
-    codes = [function.__code__]
-    for code in codes:                                   # grows by the functions within
-        codes += [c for c in code.co_consts if inspect.iscode(c)]
-    steps = [step for code in codes for step in dis.get_instructions(code)]
-    read = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    written = {step.argval for step in steps if step.opname in ("STORE_GLOBAL", "STORE_DEREF")}
-    known = function.__globals__ | inspect.getclosurevars(function).nonlocals
-    names = sorted((read | set(function.__code__.co_freevars)) - written)
-    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(),
-            *(known[name] for name in names if name in known)]
+def code_version(task: Callable, version: str | None) -> str:
+    """Return a digest of what a chapter's stored sweep is valid for: hierlib's sources, the task's own and `version`.
 
-
-def _parts(thing: Any, module: str, seen: set[int]) -> Iterator[str]:
-    """Yield the text of constants, and the source of functions and classes of `module` with all they read."""
-    if isinstance(thing, bool | int | float | str | tuple | None):
-        with contextlib.suppress(TypeError):
-            yield canonical(thing)
-    elif (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__ == module and id(thing) not in seen:
-        seen.add(id(thing))
-        yield inspect.getsource(thing)
-        members = [m for m in vars(thing).values() if inspect.isfunction(m)] if inspect.isclass(thing) else []
-        for member in members or (_constants(thing) if inspect.isfunction(thing) else []):
-            yield from _parts(member, module, seen)
-
-
-def code_version(task: Callable) -> str:
-    """Return a digest of the code that computes: the task's source and hierlib's.
-
-    To the task belong the functions and classes of its own module that it uses, and the constants (numbers,
-    strings, tuples) that it reads there or in its closure: in a notebook, a changed constant is another version.
-    What it imports from elsewhere is not seen, nor are lists, dicts and arrays. Used wherever a chapter stores a
-    sweep.
+    Nothing else is looked at. What the task reads besides its arguments (constants, helpers, data, other packages) is
+    told apart by `version` alone, which therefore must be given.
 
     Raises
     ------
     ValueError
-        When source does not tell what runs: a method, a callable object, code without source.
+        Without a version, or for a ``functools.partial`` over anything but plain values.
     """
+    checks.require(isinstance(version, str) and version != "", "version", version,
+                   "a string where there is a store: another one whenever what the task reads has changed")
     bound = []
     while isinstance(task, functools.partial):
         bound, task = [*bound, task.args, task.keywords], task.func
     try:
-        if not inspect.isfunction(task):
-            raise TypeError("it is not a function")
-        parts = [canonical(bound), *_parts(task, task.__module__, set())]
-    except (OSError, TypeError) as error:
-        raise ValueError("version = None: must be given, as the source does not tell what the task "
-                         f"{task!r} does ({error})") from error
-    return hashlib.sha256("\0".join([_library(), *parts]).encode()).hexdigest()[:32]
+        parts = [canonical(bound)]
+    except TypeError as error:
+        raise ValueError(f"task: must have plain values only bound to it where there is a store ({error})") from None
+    with contextlib.suppress(OSError, TypeError):              # no source: then its name and `version` stand for it
+        parts.append(inspect.getsource(inspect.unwrap(task)))
+    return hashlib.sha256("\0".join([_library(), version, *parts]).encode()).hexdigest()[:32]
 
 
 class Store:
@@ -151,7 +121,7 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike, task: Callable, version: str) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         checks.require(self.folder.is_dir() or not self.folder.exists(), "store", str(folder), "a folder")
         name = getattr(task, "__qualname__", type(task).__qualname__)
         self.code = {"task": f"{getattr(task, '__module__', None)}.{name}", "version": version}

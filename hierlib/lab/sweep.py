@@ -1,8 +1,8 @@
 """One function over a grid of configurations: here, in processes or on a cluster, into one tidy table.
 
-What runs in a worker is the user's function and nothing of hierlib, so that a worker starts as fast as that
-function's own module is imported. Bookkeeping, seeds and files are the driver's, the process that calls
-:func:`sweep`.
+What runs in a worker is the user's function and nothing of hierlib but a few lines that are sent along, so that a
+worker starts as fast as that function's own module is imported. Bookkeeping, seeds and files are the driver's, the
+process that calls :func:`sweep`.
 """
 
 import itertools
@@ -15,9 +15,9 @@ from os import PathLike
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from hierlib.lab import checks
+from hierlib.lab.progress import bar as progress_bar
 from hierlib.lab.seeds import spawn
 from hierlib.lab.store import Store, code_version, digest, plain, scalar
 from hierlib.lab.workers import Workers
@@ -107,7 +107,7 @@ def _failed(made: list[dict], frame: pd.DataFrame, failures: dict[int, BaseExcep
 def sweep(
     task: Callable[..., Any], grid: dict | list, *,
     executor: Executor | Callable[[], Executor] | None = None, store: str | PathLike | None = None,
-    seed: int | None = None, version: str | None = None, progress: bool = False,
+    seed: int | None = None, version: str | None = None, progress: bool | str = False,
 ) -> pd.DataFrame:
     """Run ``task(**configuration)`` for every configuration of a grid and return one tidy table.
 
@@ -128,16 +128,17 @@ def sweep(
         one; what sweep makes it also shuts down.
     store
         Folder for one file per finished task, written as soon as it is finished. Tasks found there are not run.
+        Needs a `version`.
     seed
         When given, each task is called with ``seed=<int>`` as well, derived from this seed and the configuration
         alone: it stays when the grid grows or is reordered, and ``sweep(task, [configuration], seed=…)`` repeats
         one row.
     version
-        What stored results are valid for, besides the task's name, its configuration and its seed. By default a
-        digest of the task's source, of the functions and constants of its own module that it uses, and of
-        hierlib (:func:`hierlib.lab.store.code_version`).
+        A text that stored rows are valid for, together with the task's name, source and arguments and hierlib's
+        sources. Nothing else is looked at: give another one whenever anything that the task reads (constants, helper
+        functions, data, packages) has changed. In a chapter :class:`hierlib.lab.Keep` gives both.
     progress
-        Show a progress bar.
+        Whether to show a bar, or what it says.
 
     Returns
     -------
@@ -160,10 +161,8 @@ def sweep(
     waits and keeps what is stored.
     """
     checks.require(callable(task), "task", task, "callable")
-    checks.require(version is None or (isinstance(version, str) and version != ""), "version", version,
-                   "None or a string")
     made = _configurations(grid, seed)
-    kept = None if store is None else Store(store, task, version or code_version(task))
+    kept = None if store is None else Store(store, task, code_version(task, version))
     results, failures = {}, {}
 
     def arguments(index: int) -> dict[str, Any]:
@@ -177,7 +176,8 @@ def sweep(
     missing = [index for index in range(len(made)) if index not in results]
     if not missing:
         return _frame(made, results)
-    with Workers(executor, task) as workers, tqdm(total=len(made), initial=len(results), disable=not progress) as bar:
+    with (Workers(executor, task) as workers,
+          progress_bar(len(made), initial=len(results), what=progress) as shown):
         for index, result, error in workers.outcomes((i, partial(task, **plain(arguments(i)))) for i in missing):
             if isinstance(error, KeyboardInterrupt):
                 raise error
@@ -193,7 +193,7 @@ def sweep(
             else:
                 traceback.clear_frames(error.__traceback__)   # a failed task's tensors are let go
                 failures[index] = error
-            bar.update()
+            shown.update()
     frame = _frame(made, results)
     if failures:
         raise _failed(made, frame, failures) from failures[min(failures)]

@@ -10,6 +10,7 @@ A run that is killed at any instant and started again ends with the same bits as
 averages, best weights, optimiser, every generator and the history are in its checkpoint.
 """
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,7 @@ from hierlib.lab import checks
 from hierlib.lab.loop import Loop
 from hierlib.lab.report import Report, log_steps, plain
 from hierlib.lab.seeds import Seed, generator
+from hierlib.lab.store import scalar
 from hierlib.lab.weights import tensors
 
 __all__ = ["train"]
@@ -36,7 +38,7 @@ def train(
     schedule: Callable[[int], float] | None = None, ema: float | None = None, at: Iterable[int] | None = None,
     held_out: Callable[[nn.Module], Any] | None = None, patience: float | None = None, margin: float = 0.0,
     clip: float | None = None, checkpoint: str | os.PathLike | None = None, every: int | None = None,
-    config: dict[str, Any] | None = None, generators: Iterable[torch.Generator] = (), progress: bool = False,
+    config: dict[str, Any] | None = None, generators: Iterable[torch.Generator] = (), progress: bool | str = False,
 ) -> Iterator[Report]:
     """Train `model` in place and yield a :class:`Report` at each evaluation step.
 
@@ -45,7 +47,8 @@ def train(
     Parameters
     ----------
     model
-        Any module, on any device. It is in training mode at each step and at the end in the mode it came in.
+        Any module, on any device. It is in training mode at each step and at the end in the mode it came in. Each
+        step clears all of its gradients.
     loss
         ``loss(model, rng)`` draws its own batch from the CPU generator `rng` and returns a scalar, or ``(E,)`` for an
         ensemble whose parameters all have the members as their leading dimension. The gradient is that of the sum, so
@@ -56,7 +59,8 @@ def train(
         Of `rng`: integer or CPU ``torch.Generator``. Nothing global is drawn from or seeded; a dropout layer, which
         does draw from torch's global generator, is therefore not resumed exactly.
     optimiser
-        ``optimiser(parameters)`` for those that require a gradient; default AdamW with lr = 0.01, betas (0.9, 0.99).
+        ``optimiser(parameters)`` for those that require a gradient, or some of them; default AdamW with lr = 0.01,
+        betas (0.9, 0.99).
     schedule
         ``schedule(t)`` multiplies every initial learning rate for the update after step t = 0 … steps − 1;
         :func:`warmup_decay` makes one.
@@ -74,12 +78,12 @@ def train(
         Early stopping, with `patience` > 1: the run ends at a report where, for every member, the step is at least
         `patience` times its best one (counted from 1) and the held-out loss exceeds its lowest by more than `margin`.
     clip
-        Largest norm of the gradient, for each member on its own.
+        Largest norm of the gradient of all that the optimiser trains, for each member on its own.
     checkpoint, every
-        File of the state, and the number of steps between two writings; default: at each report, after its turn, so
-        that logged values are in it. It is also written before the first step and at the end. Where the file exists
-        the run goes on from it: reports whose turn it covers are in the history and not yielded again; a finished run
-        yields its last one only.
+        File of the state (``~`` is the home folder), and the number of steps between two writings; default: at each
+        report, after its turn, so that logged values are in it. It is also written before the first step and at the
+        end. Where the file exists the run goes on from it: reports whose turn it covers are in the history and not
+        yielded again; a finished run yields its last one only.
     config
         What else distinguishes the run (sizes, data, …): a dict that JSON can write. The checkpoint of another
         configuration is refused; compared are also the other arguments, the optimiser's hyperparameters, the model's
@@ -87,7 +91,7 @@ def train(
     generators
         All generators that `loss`, `held_out` or the reports' turns draw from; their states are in the checkpoint.
     progress
-        Whether to show a bar.
+        Whether to show a bar, or what it says.
 
     Yields
     ------
@@ -96,7 +100,9 @@ def train(
     Raises
     ------
     ValueError
-        For arguments outside their range, a loss of another shape, or a checkpoint of another run or damaged.
+        For arguments outside their range, a loss of another shape, or a checkpoint of another run or damaged. Under
+        ``torch.inference_mode``, in which nothing can be trained, and ``torch.autocast``, which would go on with the
+        weights of the first step: use it within `loss`.
     FloatingPointError
         When a loss or the weights are not finite, naming the step and the member. To keep the steps free of waiting
         for the device this is seen at reports, checkpoints and every 64 steps; the checkpoint before it stays.
@@ -121,12 +127,20 @@ def train(
         checks.require(isinstance(each, torch.Generator), "generators", each, "torch generators")
     parameters = [p for p in model.parameters() if p.requires_grad]
     checks.require(bool(parameters), "model", type(model).__name__, "a module with parameters that require a gradient")
+    known = tensors(model).values()
+    checks.require(not any(t.is_meta or t.is_inference() for t in known), "model", type(model).__name__,
+                   "one that holds numbers (not on the meta device) and was not made in inference mode")
     made = (_adamw if optimiser is None else optimiser)(parameters)
+    for group in made.param_groups:
+        checks.require(set(model.parameters()).issuperset(group["params"]), "optimiser", type(made).__name__,
+                       "over parameters of the model only")
+        group.update({key: _numbers(value) for key, value in group.items() if key != "params"})
     identity = {
         "config": config, "steps": steps, "seed": "generator" if seed is rng else int(seed), "at": at, "ema": ema,
         "held_out": held_out is not None, "patience": patience, "margin": margin, "clip": clip,
         "generators": len(generators), "optimiser": [type(made).__name__, *map(_hyperparameters, made.param_groups)],
-        "schedule": [checks.real("schedule", schedule(t), 0.0) for t in sorted({0, *at[:-1]})] if schedule else None,
+        "schedule": None if schedule is None else [
+            checks.real("schedule", schedule(t), 0.0) for t in sorted({0, *at[:-1]})],
         "model": {name: f"{t.dtype} {list(t.shape)}" for name, t in tensors(model).items()},
     }
     return Loop(
@@ -138,6 +152,15 @@ def train(
 def _adamw(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
     return torch.optim.AdamW(parameters, lr=1e-2, betas=(0.9, 0.99), fused=fused)    # fused: 4 times faster, small nets
+
+
+def _numbers(value: Any) -> Any:
+    """Return numpy's numbers, in tuples and lists too, as Python's: a resumed run has these, and they round alike."""
+    if isinstance(value, tuple | list):
+        return (tuple if isinstance(value, tuple) else list)(map(_numbers, value))
+    with contextlib.suppress(TypeError):
+        return value if isinstance(value, Tensor) else scalar(value)
+    return value
 
 
 def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:

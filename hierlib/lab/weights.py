@@ -54,6 +54,8 @@ def clip_(parameters: list[nn.Parameter], limit: float, *, members: bool) -> Non
         nn.utils.clip_grad_norm_(parameters, limit)
         return
     grads = [p.grad for p in parameters if p.grad is not None]
+    if not grads:
+        return
     norms = torch.stack([torch.linalg.vector_norm(g.reshape(len(g), -1), dim=1) for g in grads])
     scale = (limit / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)    # 1e-6: as torch has it
     for g in grads:

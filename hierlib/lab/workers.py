@@ -5,16 +5,24 @@ down all that was in flight, and nothing says which call it was. Those calls run
 with nothing beside them: the one whose worker dies again is to blame, the others are served.
 """
 
+import inspect
+import multiprocessing
+import os
 import pickle
 import queue
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.thread import BrokenThreadPool
 from functools import partial
 from typing import Any
 
-from hierlib.lab import checks
+import torch
 
-__all__ = ["Workers"]
+from hierlib.lab import checks
+from hierlib.lab.device import device
+
+__all__ = ["Workers", "workers"]
 
 _MANY = 1000   # calls in flight where an executor does not tell its number of workers
 
@@ -35,6 +43,39 @@ class _Serial(Executor):
         return future
 
 
+def workers(n: int | None = None) -> Callable[[], Executor] | None:
+    """Return what makes the executor of a chapter's sweeps: the one place that knows about processes and threads.
+
+    On a GPU None: tasks run one after the other. On a CPU under Linux `n` forked processes, which know what a
+    notebook has defined; elsewhere `n` threads, as forks crash in Apple's frameworks, Windows has none, and processes
+    that are not forked know no notebook. In all of them torch computes with one thread, and numbers below 1e-38 count
+    as zero (they make some U-Nets three times as slow).
+
+    Parameters
+    ----------
+    n
+        How many; default: the usable cores, at most 8.
+
+    Raises
+    ------
+    ValueError
+        When `n` is not an integer of at least 1.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n = min(usable, 8) if n is None else checks.integer("n", n, low=1)
+    if device().type != "cpu":
+        return None
+    if not sys.platform.startswith("linux"):
+        return partial(ThreadPoolExecutor, n, initializer=_quick_cpu)
+    torch.optim.Adam([torch.zeros(1, device="cpu")])      # the first optimiser imports much: here, not in every process
+    return partial(ProcessPoolExecutor, n, multiprocessing.get_context("fork"), _quick_cpu)
+
+
+def _quick_cpu() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
 def _like(old: ProcessPoolExecutor) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(old._max_workers, old._mp_context, old._initializer, old._initargs,
                                max_tasks_per_child=old._max_tasks_per_child)
@@ -47,9 +88,54 @@ def _error(future: Future) -> BaseException | None:
         return error
 
 
-def _died(error: BaseException | None) -> bool:
-    """Whether the worker died: a broken pool, or the KilledWorker of Dask, which is not imported here."""
-    return isinstance(error, BrokenExecutor) or any(t.__name__ == "KilledWorker" for t in type(error).__mro__)
+def _errand(call):
+    """Return a call's pickled result, or its pickled exception, this in words and its traceback.
+
+    It runs in a worker process. Bytes and text arrive in any case; an object that cannot be unpickled here would break
+    the pool. What a constructor will not rebuild travels as (class, arguments, attributes).
+    """
+    import pickle
+    import traceback
+
+    try:
+        return pickle.dumps(call()), "", ""
+    except BaseException as error:
+        words = "".join(traceback.format_exception_only(error)).strip()
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next))
+        for form in (error, (type(error), error.args, vars(error))):
+            try:
+                pickle.loads(kept := pickle.dumps(form))
+                return kept, words, trace
+            except Exception:
+                pass
+        return b"", words, trace
+
+
+class _Errand:
+    """Pickles as the source of `_errand`: to get that by its name, a worker would have to import hierlib."""
+
+    source = inspect.getsource(_errand)
+
+    def __reduce__(self) -> tuple:
+        return eval, ("exec(source) or _errand", {"source": self.source})
+
+
+def _opened(kept: bytes, words: str, trace: str) -> tuple[Any, BaseException | None]:
+    """Return (result, error) from what `_errand` returned; an exception that cannot be rebuilt, as a RuntimeError."""
+    try:
+        made = pickle.loads(kept)
+        if not words:
+            return made, None
+        if isinstance(made, tuple):
+            kind, arguments, attributes = made
+            made = kind.__new__(kind, *arguments)
+            made.__dict__.update(attributes)
+        str(made.with_traceback(None))
+    except Exception as error:
+        made = RuntimeError(words or f"its result cannot be unpickled here ({type(error).__name__}: {error})")
+    if trace:
+        made.add_note(f"In its worker:\n{trace}")
+    return None, made
 
 
 class Workers:
@@ -73,11 +159,14 @@ class Workers:
         checks.require(given is None or isinstance(given, Executor) or callable(given), "executor", given,
                        "None, a concurrent.futures.Executor, or a function without arguments that makes one")
         self.owned = not isinstance(given, Executor)           # shut down by whoever made it
-        self.make = given or _Serial
+        self.make = _Serial if given is None else given
         self.executor = self.make() if self.owned else given
         checks.require(isinstance(self.executor, Executor), "executor", given,
                        f"a function that makes a concurrent.futures.Executor, not a {type(self.executor).__name__}")
         processes = isinstance(self.executor, ProcessPoolExecutor)
+        self.errand = (_Errand(),) if processes else ()
+        # in this process a task's own pool may break
+        self.breaks = BrokenThreadPool if isinstance(self.executor, _Serial | ThreadPoolExecutor) else BrokenExecutor
         if not self.owned:
             self.make = partial(_like, given) if processes else None
         # Dask would answer equal calls from its own cache
@@ -126,17 +215,27 @@ class Workers:
         """
         suspects = []
         for job, future in self._completed(jobs, self.room):
-            error = _error(future)
-            if _died(error):
+            result, error = self._outcome(future)
+            if self._died(future):
                 suspects.append(job)
             else:
-                yield job[0], None if error else future.result(), error
+                yield job[0], result, error
         for job, future in self._completed(suspects, 1):
-            error = _error(future)
-            if _died(error):
+            result, error = self._outcome(future)
+            if self._died(future):
                 blame = RuntimeError("its worker died, and died again when it ran alone")
                 blame.__cause__, error = error, blame
-            yield job[0], None if error else future.result(), error
+            yield job[0], result, error
+
+    def _outcome(self, future: Future) -> tuple[Any, BaseException | None]:
+        if (error := _error(future)) is not None:
+            return None, error
+        return _opened(*future.result()) if self.errand else (future.result(), None)
+
+    def _died(self, future: Future) -> bool:
+        """Whether the worker died: a broken pool, or the KilledWorker of Dask, which is not imported here."""
+        error = _error(future)
+        return isinstance(error, self.breaks) or any(t.__name__ == "KilledWorker" for t in type(error).__mro__)
 
     def _completed(self, jobs: Iterable[Job], room: int) -> Iterator[tuple[Job, Future]]:
         """Yield each job with its finished future; after a break, start no other until all are back."""
@@ -147,7 +246,7 @@ class Workers:
                 if self.broken:
                     self._renew()
                 try:
-                    future = self.executor.submit(job[1], **self.options)
+                    future = self.executor.submit(*self.errand, job[1], **self.options)
                 except BrokenExecutor:
                     self.broken = True
                     continue
@@ -155,7 +254,7 @@ class Workers:
                 future.add_done_callback(done.put)
             else:
                 future = done.get()
-                self.broken = self.broken or isinstance(_error(future), BrokenExecutor)
+                self.broken = self.broken or isinstance(_error(future), self.breaks)
                 yield self.running.pop(future), future
 
     def _renew(self) -> None:

@@ -38,7 +38,7 @@ class ConvNet(nn.Module):
 
     def __init__(self, v: int, width: int = 64, dilations: Sequence[int] = (1, 2, 4, 8, 1), seed: Seed = 0) -> None:
         super().__init__()
-        self.v = checks.integer("v", v, low=2)
+        self.v = v = checks.integer("v", v, low=2)
         width = checks.integer("width", width, low=1)
         checks.require(len(dilations) > 0, "dilations", dilations, "at least one")
         self.dilations = tuple(checks.integer("dilations", r, low=1) for r in dilations)
@@ -58,7 +58,7 @@ class ConvNet(nn.Module):
         """Return logits, ``(n, d, v)``."""
         checks.require(likelihood.shape[-1] == self.v, "likelihood", tuple(likelihood.shape), f"(n, d, {self.v})")
         d = likelihood.shape[-2]
-        x = self.embed(standardise(likelihood))
+        x = self.embed(standardise(likelihood, self.embed.weight.dtype))
         for norm, mix, r in zip(self.norms, self.mixes, self.dilations, strict=True):
             padded = F.pad(F.gelu(norm(x)), (0, 0, r, r))                              # (n, r + d + r, width)
             x = x + mix(torch.cat([padded[:, :d], padded[:, r:r + d], padded[:, 2 * r:]], -1))

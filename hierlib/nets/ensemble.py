@@ -1,6 +1,7 @@
 """Many networks of one architecture, trained and called as one."""
 
 import copy
+from collections.abc import Callable
 from itertools import chain
 
 import torch
@@ -9,10 +10,10 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hierlib.lab import checks
-from hierlib.lab.types import Tensor
+from hierlib.lab.types import Float, Tensor
 from hierlib.nets.parameters import count
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "chunked_loss"]
 
 SMALL = 2**23       # parameters × rows up to which batched members are faster than a loop on one CPU core, measured
 
@@ -33,7 +34,8 @@ class Ensemble(nn.Module):
         Networks that differ in their weights only. They are copied, with their memory format (``channels_last``).
     chunk
         How many members a batched call takes; 1 is a loop. By default all of them on a GPU, and on a CPU all of them
-        when parameters × rows is at most 2²³ for one member, else 1. Smaller chunks need less memory.
+        when parameters × rows is at most 2²³ for one member, else 1. Smaller chunks need less memory where no gradient
+        is asked for; in training :func:`chunked_loss` does.
 
     Raises
     ------
@@ -76,12 +78,12 @@ class Ensemble(nn.Module):
         more
             Further inputs of the members (noise level, condition), ``(E, n, …)`` or `shared` as `x` is.
         """
-        E = self.size
+        states = dict(_tensors(self.stack))
+        E = len(next(iter(states.values())))         # all members, or those of a chunk
         checks.require(shared or (x.ndim > 1 and len(x) == E), "x", tuple(x.shape), f"of shape ({E}, n, …), or shared")
         for k, y in enumerate(more):
             checks.require(shared or y.shape[:1] == (E,), f"more[{k}]", tuple(y.shape), f"of shape ({E}, …), or shared")
-        chunk = self.chunk or self._automatic_chunk(x if shared else x[0])
-        states = dict(_tensors(self.stack))
+        chunk = self.chunk or self._automatic_chunk(x if shared else x[0], E)
         if chunk >= E:
             return self._batched(states, x, shared, *more)
         # slices by split and unbind: their gradients are joined in one copy, where indexing makes one of E slices each
@@ -104,8 +106,8 @@ class Ensemble(nn.Module):
             mine[id(t)] = nn.Parameter(piece, t.requires_grad) if isinstance(t, nn.Parameter) else piece
         return copy.deepcopy(self.stack, mine)
 
-    def _automatic_chunk(self, x: Tensor) -> int:
-        return self.size if x.device.type != "cpu" or len(x) * count(self) <= SMALL * self.size else 1
+    def _automatic_chunk(self, x: Tensor, E: int) -> int:
+        return E if x.device.type != "cpu" or len(x) * count(self) <= SMALL * E else 1
 
     def _batched(self, states: dict[str, Tensor], x: Tensor, shared: bool, *more: Tensor) -> Tensor:
         inputs = (x, *more)
@@ -116,6 +118,71 @@ class Ensemble(nn.Module):
                     randomness="different")
         with sdpa_kernel(SDPBackend.MATH):           # the only attention that vmap can batch
             return call(states, inputs)
+
+
+def chunked_loss(
+    loss: Callable[..., Tensor], model: nn.Module, *inputs: Tensor, chunk: int | None = None
+) -> Float[Tensor, "E"]:
+    """Return the losses ``loss(model, *inputs)`` of an ensemble's members, in the memory that `chunk` of them need.
+
+    The loss is called for so many at a time, and their gradient is taken at once, which frees what it needs. As members
+    do not mix, losses and gradients are those of a single call. Used in the chapter *SIM dynamics*; source: this book.
+
+    Parameters
+    ----------
+    loss
+        Returns ``(k,)`` for a model and inputs of k members, such as :func:`hierlib.diffusion.gaussian.loss`. It draws
+        nothing: random numbers are among the inputs, so that no member's depend on the chunks.
+    model
+        An :class:`Ensemble`, or a module around one: all parameters and buffers have the members in front.
+    inputs
+        ``(E, …)`` each.
+    chunk
+        Members at a time; None for all.
+
+    Raises
+    ------
+    ValueError
+        For a chunk below 1, or as the loss.
+    """
+    E = len(inputs[0])
+    chunk = E if chunk is None else checks.integer("chunk", chunk, low=1)
+    if chunk >= E or not torch.is_grad_enabled():
+        return loss(model, *inputs)
+    call, states, values, slopes = _Call(loss, model), dict(_tensors(model)), [], []
+    trained = [name for name, t in states.items() if t.requires_grad]
+    for k in range(0, E, chunk):
+        mine = {name: t.detach()[k:k + chunk].requires_grad_(t.requires_grad) for name, t in states.items()}
+        value = functional_call(call, {f"model.{name}": t for name, t in mine.items()},
+                                tuple(x[k:k + chunk] for x in inputs))
+        slopes.append(torch.autograd.grad(value.sum(), [mine[name] for name in trained], allow_unused=True))
+        values.append(value.detach())
+    whole = [None if parts[0] is None else torch.cat(parts) for parts in zip(*slopes, strict=True)]
+    return _Known.apply(values, whole, *(states[name] for name in trained))
+
+
+class _Call(nn.Module):
+    """A function of a module, as a module whose weights can be replaced for a call."""
+
+    def __init__(self, function: Callable[..., Tensor], model: nn.Module) -> None:
+        super().__init__()
+        self.function, self.model = function, model
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(self.model, *inputs)
+
+
+class _Known(torch.autograd.Function):
+    """Losses of all members, from those of the chunks and their known gradients."""
+
+    @staticmethod
+    def forward(ctx, values, slopes, *parameters):
+        ctx.slopes = slopes
+        return torch.cat(values)
+
+    @staticmethod
+    def backward(ctx, weight):
+        return None, None, *(s if s is None else s * weight.view(-1, *[1] * (s.ndim - 1)) for s in ctx.slopes)
 
 
 def _tensors(module: nn.Module) -> chain[tuple[str, Tensor]]:

@@ -42,7 +42,7 @@ class MLP(nn.Module):
         bias: bool = True, seed: Seed = 0,
     ) -> None:
         super().__init__()
-        self.n_in = checks.integer("n_in", n_in, low=1)
+        self.n_in = n_in = checks.integer("n_in", n_in, low=1)
         sizes = [n_in] + [checks.integer("width", width, low=1)] * checks.integer("depth", depth, low=0)
         sizes.append(checks.integer("n_out", n_out, low=1))
         checks.require(callable(activation), "activation", activation, "a class of torch modules or a function")
@@ -86,7 +86,7 @@ class TokenMLP(nn.Module):
 
     def __init__(self, v: int, d: int, width: int = 256, depth: int = 3, seed: Seed = 0) -> None:
         super().__init__()
-        self.v, self.d = checks.integer("v", v, low=2), checks.integer("d", d, low=1)
+        self.v, self.d = v, d = checks.integer("v", v, low=2), checks.integer("d", d, low=1)
         self.net = MLP(v * d, v * d, width, checks.integer("depth", depth, low=1), seed=generator(seed, "TokenMLP"))
         nn.init.zeros_(self.net.linear[-1].weight)
 
@@ -94,7 +94,8 @@ class TokenMLP(nn.Module):
         """Return logits, ``(n, d, v)``."""
         checks.require(likelihood.ndim == 3 and likelihood.shape[1:] == (self.d, self.v), "likelihood",
                        tuple(likelihood.shape), f"of shape (n, {self.d}, {self.v})")
-        return self.net(standardise(likelihood).flatten(1)).view(likelihood.shape)
+        x = standardise(likelihood, self.net.linear[0].weight.dtype)
+        return self.net(x.flatten(1)).view(likelihood.shape)
 
 
 class Skip(nn.Module):

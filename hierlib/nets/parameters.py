@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from hierlib.lab import checks
 from hierlib.lab.types import Float, Tensor
 
 __all__ = ["count", "initialise", "standardise"]
@@ -37,6 +38,7 @@ def initialise(model: nn.Module, generator: torch.Generator, gain: float = 1.0) 
     gain
         Factor on all weights.
     """
+    gain = checks.real("gain", gain)
     for module in model.modules():
         if isinstance(module, nn.Linear):
             draw = torch.randn(module.weight.shape, generator=generator, dtype=module.weight.dtype)
@@ -48,7 +50,7 @@ def initialise(model: nn.Module, generator: torch.Generator, gain: float = 1.0) 
     return model
 
 
-def standardise(likelihood: Float[Tensor, "*batch v"]) -> Float[Tensor, "*batch v"]:
+def standardise(likelihood: Float[Tensor, "*batch v"], dtype: torch.dtype | None = None) -> Float[Tensor, "*batch v"]:
     """Return (q − 1/v) v/√(v−1): mean 0 and variance 1 over the symbols for a seen token, exactly 0 for a masked one.
 
     Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025 (official code), where mean and
@@ -58,6 +60,8 @@ def standardise(likelihood: Float[Tensor, "*batch v"]) -> Float[Tensor, "*batch 
     ----------
     likelihood
         Leaf likelihoods, each summing to 1 over the symbols: one-hot for a seen token, 1/v for a masked one.
+    dtype
+        Of the result, that of the weights which it is multiplied by; None: of the likelihoods.
     """
     v = likelihood.shape[-1]
-    return (likelihood - 1 / v) * (v / max(v - 1, 1) ** 0.5)
+    return ((likelihood - 1 / v) * (v / max(v - 1, 1) ** 0.5)).to(dtype or likelihood.dtype)

@@ -62,7 +62,7 @@ class Transformer(nn.Module):
         self, v: int, d: int, width: int = 64, heads: int = 4, layers: int = 2, seed: Seed = 0,
     ) -> None:
         super().__init__()
-        self.v, self.d = checks.integer("v", v, low=2), checks.integer("d", d, low=1)
+        self.v, self.d = v, d = checks.integer("v", v, low=2), checks.integer("d", d, low=1)
         width, heads = checks.integer("width", width, low=1), checks.integer("heads", heads, low=1)
         layers = checks.integer("layers", layers, low=1)
         checks.require(width % heads == 0, "width", width, f"a multiple of heads = {heads}")
@@ -84,7 +84,7 @@ class Transformer(nn.Module):
         checks.require(
             likelihood.ndim == 3 and likelihood.shape[1] <= self.d and likelihood.shape[2] == self.v, "likelihood",
             tuple(likelihood.shape), f"of shape (n, at most {self.d}, {self.v})")
-        x = self.embed(standardise(likelihood)) + self.position[:likelihood.shape[1]]
+        x = self.embed(standardise(likelihood, self.embed.weight.dtype)) + self.position[:likelihood.shape[1]]
         for block in self.blocks:
             x = block(x)
         return self.readout(self.norm(x))

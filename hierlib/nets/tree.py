@@ -45,9 +45,9 @@ class TreeUNet(nn.Module):
 
     def __init__(self, v: int, s: int, L: int, width: int = 96, seed: Seed = 0) -> None:
         super().__init__()
-        self.v = checks.integer("v", v, low=2)
-        self.s = checks.integer("s", s, low=1)
-        self.L = checks.integer("L", L, low=1)
+        self.v = v = checks.integer("v", v, low=2)
+        self.s = s = checks.integer("s", s, low=1)
+        self.L = L = checks.integer("L", L, low=1)
         self.width = C = checks.integer("width", width, low=1)
         with torch.random.fork_rng(devices=()):     # torch's layers draw weights of their own, replaced below
             self.embed = nn.Linear(v, C)
@@ -73,7 +73,7 @@ class TreeUNet(nn.Module):
                        tuple(likelihood.shape), f"of shape (n, d, {self.v})")
         d = likelihood.shape[1]
         checks.require(d % self.s**self.L == 0, "d", d, f"a multiple of s**L = {self.s**self.L}")
-        x = F.gelu(self.embed(standardise(likelihood)))                              # (n, d, C)
+        x = F.gelu(self.embed(standardise(likelihood, self.embed.weight.dtype)))     # (n, d, C)
         skips = []
         for linear, norm in zip(self.down, self.down_norm, strict=True):
             skips.append(x)

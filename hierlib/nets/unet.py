@@ -135,8 +135,8 @@ class UNet(nn.Module):
         padding_mode: str = "zeros", seed: Seed = 0,
     ) -> None:
         super().__init__()
-        self.channels = checks.integer("channels", channels, 1)
-        self.condition = checks.integer("condition", condition, 0)
+        self.channels = channels = checks.integer("channels", channels, 1)
+        self.condition = condition = checks.integer("condition", condition, 0)
         checks.require(len(widths) > 0, "widths", widths, "one width or more")
         widths = [checks.integer("widths", width, 1) for width in widths]
         blocks, heads = checks.integer("blocks", blocks, 1), checks.integer("heads", heads, 1)
@@ -144,7 +144,8 @@ class UNet(nn.Module):
         attention = {checks.integer("attention", level, 0, levels - 1) for level in attention}
         for k in attention:
             checks.require(widths[k] % heads == 0, "heads", heads, f"a divisor of widths[{k}] = {widths[k]}")
-        checks.one_of("padding_mode", padding_mode, ("zeros", "circular", "reflect", "replicate"))
+        modes = "zeros", "circular", "reflect", "replicate"
+        padding_mode = checks.one_of("padding_mode", padding_mode, modes)
         self.unit = 2 ** (levels - 1)
         size = 2 * widths[0] if time or condition else 0                             # of the embedding
 

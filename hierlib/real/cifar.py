@@ -82,7 +82,7 @@ def cifar10(
     Parameters
     ----------
     root
-        The folder ``cifar-10-batches-py``, or the one it lies in (torchvision's `root`).
+        The folder ``cifar-10-batches-py``, or the one it lies in (torchvision's `root`); ``~`` is the home folder.
     train
         The 50,000 training images, or the 10,000 test images.
     gray
@@ -98,12 +98,15 @@ def cifar10(
     Raises
     ------
     FileNotFoundError
-        When files are missing, or torchvision for their download.
+        When files are missing, or torchvision for their download, or when the download fails (with its cause).
     ValueError
         When a file is not a batch of CIFAR-10.
     """
-    root, names = Path(root), _TRAIN if train else _TEST
-    folder = next((f for f in (root / _FOLDER, root) if all((f / name).is_file() for name in names)), None)
+    root, names = Path(root).expanduser(), _TRAIN if train else _TEST
+    def found() -> Path | None:
+        return next((f for f in (root / _FOLDER, root) if all((f / name).is_file() for name in names)), None)
+
+    folder = found()
     if folder is None and download:
         try:
             from torchvision.datasets import CIFAR10
@@ -111,8 +114,12 @@ def cifar10(
             raise FileNotFoundError(
                 f"CIFAR-10 is not in {str(root)!r}, and its download needs torchvision: run `pip install torchvision`, "
                 f"or unpack cifar-10-python.tar.gz (from www.cs.toronto.edu/~kriz/cifar.html) there") from None
-        CIFAR10(str(root), download=True)
-        folder = root / _FOLDER
+        try:
+            CIFAR10(str(root), download=True)
+        except Exception as error:               # no network, no room, a damaged archive: each library has its own
+            raise FileNotFoundError(f"CIFAR-10 is not in {str(root)!r}, and could not be fetched "
+                                    f"({type(error).__name__}: {error})") from error
+        folder = found()
     if folder is None:
         raise FileNotFoundError(
             f"CIFAR-10 is not in {str(root)!r}: no folder {_FOLDER} with {names[0]}{' …' * train}. Unpack "

@@ -65,7 +65,8 @@ def at_distance(d: int, r: int) -> Int[Tensor, "k 2"]:
     ValueError
         Unless 1 ≤ r < d.
     """
-    r = checks.integer("r", r, low=1, high=checks.integer("d", d, low=2) - 1)
+    d = checks.integer("d", d, low=2)
+    r = checks.integer("r", r, low=1, high=d - 1)
     left = torch.arange(d - r)
     return torch.stack([left, left + r], 1)
 

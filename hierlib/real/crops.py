@@ -118,8 +118,9 @@ class Standardise:
     std: float
 
     def __post_init__(self) -> None:
-        checks.real("mean", self.mean)
-        checks.require(checks.real("std", self.std) > 0, "std", self.std, "positive (are all pixels equal?)")
+        object.__setattr__(self, "mean", checks.real("mean", self.mean))
+        object.__setattr__(self, "std", checks.real("std", self.std))
+        checks.require(self.std > 0, "std", self.std, "positive (are all pixels equal?)")
 
     @classmethod
     def fit(cls, x: Float[Tensor, "..."] | Images) -> "Standardise":

@@ -6,7 +6,6 @@ Nothing here reaches for the network unless ``download=True`` asks for it. Image
 
 import importlib.util
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,8 +116,7 @@ def split(
         For parameters out of range, or when training or test set would be empty.
     """
     check(images)
-    checks.one_of("by", by, ("region", "photograph"))
-    test = checks.real("test", test, 0.01, 0.9)
+    by, test = checks.one_of("by", by, ("region", "photograph")), checks.real("test", test, 0.01, 0.9)
     if by == "region":
         checks.require(names is None, "names", names, "left out for by='region', which cuts every picture")
         cuts = {name: round((1 - test) * x.shape[-1]) for name, x in images.items()}
@@ -128,9 +126,8 @@ def split(
                 {name: x[..., cuts[name]:] for name, x in images.items()})
     if names is None:
         names = list(images)[len(images) - max(1, round(test * len(images))):]
-    held = [names] if isinstance(names, str) else list(names)
-    for name in held:
-        checks.one_of("names", name, tuple(images))
+    names = [names] if isinstance(names, str) else names
+    held = [checks.one_of("names", name, tuple(images)) for name in names]
     checks.require(0 < len(set(held)) < len(images), "names", held, "some of the photographs, but not all")
     return ({name: x for name, x in images.items() if name not in held},
             {name: x for name, x in images.items() if name in held})
@@ -176,8 +173,8 @@ def natural(
     n, n_test
         Numbers of patches to train and to test on, drawn with replacement among all places of all images.
     root
-        Folder of CIFAR-10, see :func:`cifar10`. Without one, or where it is not there and cannot be fetched, the
-        photographs are taken, and `source` says so.
+        Folder of CIFAR-10, see :func:`cifar10`. Without one, or where it is not there and cannot be fetched, or is
+        damaged, the photographs are taken, and `source` says why.
     gray, download
         As for :func:`photographs` and :func:`cifar10`.
     seed
@@ -191,15 +188,16 @@ def natural(
         When neither is there.
     """
     checks.require(root is not None or not download, "download", download, "False without a root")
-    sets = None
+    sets, absent = None, ""
     if root is not None:
-        with suppress(FileNotFoundError):
+        try:
             sets = [[cifar10(root, train=train, gray=gray, download=download)[0]] for train in (True, False)]
+        except (FileNotFoundError, ValueError) as error:
+            absent = "; " + " ".join(str(error).split())
     if sets is not None:
         source = f"CIFAR-10: {size} × {size} crops of {len(sets[0][0])} training and {len(sets[1][0])} test images"
     else:
         sets = [[x[None] for x in part.values()] for part in split(photographs(gray=gray))]
-        absent = "" if root is None else f"; CIFAR-10 is not in {str(root)!r}"
         source = (f"{len(sets[0])} photographs of scikit-image and scikit-learn, pooled 2 × 2: {size} × {size} "
                   f"patches, left {1 - _TEST:.0%} for training, right {_TEST:.0%} for testing{absent}")
     scale = Standardise.fit(torch.cat([x.flatten() for x in sets[0]]))

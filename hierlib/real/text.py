@@ -67,8 +67,8 @@ def read(path: str | Path) -> list[str]:
     """Return the documents of a UTF-8 file (one document) or of all files in a folder (one each, sorted by path).
 
     Hidden files are left out; line ends become ``\\n``; Project Gutenberg's header and footer are removed.
-    WikiText, OpenWebText and the like are read by path. Used in the chapter *Hierarchical clustering*; source:
-    this book.
+    WikiText, OpenWebText and the like are read by path; ``~`` is the home folder. Used in the chapter *Hierarchical
+    clustering*; source: this book.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read(path: str | Path) -> list[str]:
     FileNotFoundError
         When there is nothing at `path`.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_dir():
         return [_decode(path)]
     inside = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))

@@ -51,15 +51,20 @@ def _blocks(g: Grammar, likelihood: Tensor, block: int | None) -> Iterator[tuple
 
 @torch.no_grad()
 def _run(g: Grammar, likelihood: Tensor, block: int | None, work: Callable[[slice, Block], None]) -> None:
-    """Call ``work(rows, climbed block)`` block by block, in float64 where float32 underflows."""
+    """Call ``work(rows, climbed block)`` block by block, in float64 again where float32 underflows."""
+    def attempt(rows: slice, part: Tensor) -> None:
+        climbed = Block(g, part).climb()
+        work(rows, climbed)
+        climbed.verify()
+
     for rows, part in _blocks(g, likelihood, block):
         try:
             try:
-                work(rows, Block(g, part).climb())
+                attempt(rows, part)
             except Underflow:
                 if part.dtype == torch.float64:
                     raise
-                work(rows, Block(g, part.double()).climb())
+                attempt(rows, part.double())
         except Underflow as error:
             row = rows.start + int(error.rows[0])
             raise ValueError(f"likelihood[{row}] is contradictory: it rules out every string of {g} (or allows "

@@ -18,8 +18,8 @@ __all__ = ["epsilon_process", "gaussian", "masking", "uniform"]
 
 def _prepare(
     x0: Tensor, level: float | Tensor, name: str, high: float, v: int, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Return one-hot x0 ``(n, d, v)`` and the noise level as ``(n or 1, 1, 1)``, both checked."""
+) -> tuple[Tensor, Tensor, int]:
+    """Return one-hot x0 ``(n, d, v)``, the noise level as ``(n or 1, 1, 1)``, and v, all checked."""
     v = checks.integer("v", v, low=2)
     checks.require(x0.ndim == 2 and x0.dtype == torch.int64, "x0", (tuple(x0.shape), x0.dtype),
                    "an int64 tensor of shape (n, d)")
@@ -28,13 +28,13 @@ def _prepare(
     checks.require(dtype in (torch.float32, torch.float64), "dtype", dtype, "torch.float32 or torch.float64")
     if isinstance(level, Tensor) and level.ndim:
         checks.require(level.shape == (len(x0),), name, tuple(level.shape), f"a number or of shape ({len(x0)},)")
-        for extreme in (level.min(), level.max()) if len(x0) else ():
-            checks.real(name, extreme, 0.0, high)
+        for extreme in map(float, torch.aminmax(level)) if len(x0) else ():
+            checks.require(0 <= extreme <= high, name, extreme, f"a finite number in [0, {high:g}]")
         level = level.to(x0.device, dtype)
     else:
         level = torch.tensor([checks.real(name, level, 0.0, high)], dtype=dtype, device=x0.device)
     hot = torch.zeros(*x0.shape, v, dtype=dtype, device=x0.device).scatter_(-1, x0.unsqueeze(-1), 1.0)
-    return hot, level.view(-1, 1, 1)
+    return hot, level.view(-1, 1, 1), v
 
 
 def epsilon_process(
@@ -63,7 +63,7 @@ def epsilon_process(
     ValueError
         For symbols outside 0 … v−1 or a noise level outside [0, 1].
     """
-    hot, epsilon = _prepare(x0, epsilon, "epsilon", 1.0, v, dtype)
+    hot, epsilon, v = _prepare(x0, epsilon, "epsilon", 1.0, v, dtype)
     return (1 - epsilon) * hot + epsilon / v
 
 
@@ -81,7 +81,7 @@ def masking(
     ValueError
         As :func:`epsilon_process`.
     """
-    hot, epsilon = _prepare(x0, epsilon, "epsilon", 1.0, v, dtype)
+    hot, epsilon, v = _prepare(x0, epsilon, "epsilon", 1.0, v, dtype)
     draw = torch.rand(x0.shape, generator=generator(seed, "masking"), dtype=torch.float64).to(x0.device)
     hidden = (draw < epsilon.squeeze(-1)).unsqueeze(-1)
     return torch.where(hidden, 1.0 / v, hot)
@@ -102,7 +102,7 @@ def uniform(
     ValueError
         As :func:`epsilon_process`.
     """
-    _, epsilon = _prepare(x0, epsilon, "epsilon", 1.0, v, dtype)
+    _, epsilon, v = _prepare(x0, epsilon, "epsilon", 1.0, v, dtype)
     gen = generator(seed, "uniform")
     draw = torch.rand(x0.shape, generator=gen, dtype=torch.float64).to(x0.device)
     other = torch.randint(v, x0.shape, generator=gen).to(x0.device)
@@ -125,7 +125,7 @@ def gaussian(
     ValueError
         As :func:`epsilon_process`, and for ᾱ = 1 (no noise: the likelihood is a point mass).
     """
-    hot, alpha_bar = _prepare(x0, alpha_bar, "alpha_bar", 1.0 - 1e-6, v, dtype)
+    hot, alpha_bar, _ = _prepare(x0, alpha_bar, "alpha_bar", 1.0 - 1e-6, v, dtype)
     noise = torch.randn(hot.shape, generator=generator(seed, "gaussian"), dtype=torch.float64).to(x0.device, dtype)
     x_t = alpha_bar.sqrt() * hot + (1 - alpha_bar).sqrt() * noise
     return torch.softmax(x_t * alpha_bar.sqrt() / (1 - alpha_bar), -1)

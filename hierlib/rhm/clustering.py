@@ -10,6 +10,7 @@ with Ward's linkage, is this book's.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.cluster.hierarchy import linkage
 from scipy.sparse import coo_array
@@ -142,6 +143,7 @@ class Clustering:
                        f"of shape (n, {self.s**self.L})")
         trees = [x]
         for codes, labels in zip(self.codes, self.labels):
+            codes, labels = codes.to(x.device), labels.to(x.device)
             parts = trees[-1].unflatten(1, (-1, self.s))
             found = tuple_codes(parts.clamp(min=0), self.v)
             place = torch.searchsorted(codes, found).clamp(max=len(codes) - 1)
@@ -219,7 +221,7 @@ def _ward(features: Float[Tensor, "size _"], clusters: int) -> Int[Tensor, " siz
     size = len(features)
     merged = linkage(features.cpu().numpy(), "ward")[:size - clusters, :2].astype("int64")
     both = merged.T.ravel()
-    new = torch.arange(size, size + len(merged)).repeat(2).numpy()
+    new = np.tile(np.arange(size, size + len(merged)), 2)
     nodes = size + len(merged)
     graph = coo_array(([1] * len(both), (both, new)), shape=(nodes, nodes))
     return torch.from_numpy(connected_components(graph, directed=False)[1][:size]).long().to(features.device)
@@ -258,7 +260,7 @@ def fit(x: Int[Tensor, "n d"], v: int, s: int, *, context: str = "latent", L: in
     """
     v, s = checks.integer("v", v, low=2), checks.integer("s", s, low=2)
     checks.require(v**s <= _MAX_CODE, "v**s", v**s, f"at most 2**62 = {_MAX_CODE}")
-    checks.one_of("context", context, ("latent", "token"))
+    context = checks.one_of("context", context, ("latent", "token"))
     checks.require(len(_strings(x, v)) > 0, "x", tuple(x.shape), "at least one string")
     depth = _depth(x.shape[1], s)
     checks.require(L is None or depth == L, "L", L, f"{depth}, for strings of {x.shape[1]} tokens and s = {s}")

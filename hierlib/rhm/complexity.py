@@ -36,23 +36,23 @@ __all__ = [
 ]
 
 
-def _density(v: float, m: float, s: int) -> float:
-    """Return f = m/v^(s−1). Real v and m are allowed, as in the mean field."""
-    s = checks.integer("s", s, low=2)
-    v = checks.real("v", v, low=2.0)
-    return checks.real("m", m, low=1.0, high=v ** (s - 1)) / v ** (s - 1)
+def _density(v: float, m: float, s: int) -> tuple[float, float, float]:
+    """Return v, m and f = m/v^(s−1). Real v and m are allowed, as in the mean field."""
+    s, v = checks.integer("s", s, low=2), checks.real("v", v, low=2.0)
+    m = checks.real("m", m, low=1.0, high=v ** (s - 1))
+    return v, m, m / v ** (s - 1)
 
 
-def _below_full(v: float, m: float, s: int) -> float:
-    f = _density(v, m, s)
+def _below_full(v: float, m: float, s: int) -> tuple[float, float, float]:
+    v, m, f = _density(v, m, s)
     checks.require(f < 1, "m", m, f"below v^(s−1) = {v ** (s - 1):g}: where every tuple is a rule, siblings are "
                    "independent and contexts tell nothing")
-    return f
+    return v, m, f
 
 
 def _depth_factor(m: float, below: int) -> float:
     below = checks.integer("below", below, low=0)
-    return sum(float(m) ** -i for i in range(below + 1))
+    return sum(m**-i for i in range(below + 1))
 
 
 def covariance_variance(k: int, *, v: float, m: float, s: int, below: int = 0) -> float:
@@ -77,8 +77,7 @@ def covariance_variance(k: int, *, v: float, m: float, s: int, below: int = 0) -
     ValueError
         For k < 1, v < 2, m outside [1, v^(s−1)], s that is no integer ≥ 2, or negative `below`.
     """
-    k = checks.integer("k", k, low=1)
-    f = _density(v, m, s)
+    k, (v, m, f) = checks.integer("k", k, low=1), _density(v, m, s)
     return (1 - f) / (v**3 * m ** (k + 3)) * _depth_factor(m, below)
 
 
@@ -88,8 +87,7 @@ def token_covariance_variance(l: int, *, v: float, m: float, s: int, below: int 
     Explained in the chapter *Hierarchical clustering*; source: Cagnetta, Wyart 2024. `below` and errors as
     :func:`covariance_variance`.
     """
-    l = checks.integer("l", l, low=1)
-    f = _density(v, m, s)
+    l, (v, m, f) = checks.integer("l", l, low=1), _density(v, m, s)
     return (1 - f) / (v**3 * m ** (2 * l - 1)) * _depth_factor(m, below)
 
 
@@ -103,8 +101,7 @@ def sampling_variance(P: Numbers, *, v: float, m: float, s: int) -> Numbers:
     ValueError
         For P ≤ 0, or as :func:`covariance_variance`.
     """
-    _density(v, m, s)
-    P = np.asarray(P, dtype=float)
+    (v, m, _), P = _density(v, m, s), np.asarray(P, dtype=float)
     checks.require(bool(np.all(P > 0)), "P", P, "positive")
     return 1 / (v**2 * m * P)
 
@@ -131,10 +128,8 @@ def sample_complexity(level: int, *, v: float, m: float, s: int) -> float:
     [36, 432, 1296]
     """
     level = checks.integer("level", level, low=1)
-    if level == 1:
-        _density(v, m, s)
-        return float(v * m)
-    return v * m ** (level + 1) / (1 - _below_full(v, m, s))
+    v, m, f = _density(v, m, s) if level == 1 else _below_full(v, m, s)
+    return v * m if level == 1 else v * m ** (level + 1) / (1 - f)
 
 
 def latent_sample_complexity(*, v: float, m: float, s: int) -> float:
@@ -150,4 +145,5 @@ def latent_sample_complexity(*, v: float, m: float, s: int) -> float:
     ValueError
         For m = v^(s−1), or as :func:`covariance_variance`.
     """
-    return v * m**3 / (1 - _below_full(v, m, s))
+    v, m, f = _below_full(v, m, s)
+    return v * m**3 / (1 - f)

@@ -52,15 +52,14 @@ class Pair:
     slot: int = 0
 
     def check(self, g: Grammar) -> "Pair":
-        """Return the pair itself if the trees of `g` have it, else raise ``ValueError``."""
-        checks.integer("k", self.k, low=1, high=g.L - 1)
-        checks.integer("node", self.node, low=0, high=g.s ** (g.L - self.k - 1) - 1)
-        for name in ("child", "sibling"):
-            checks.integer(name, getattr(self, name), low=0, high=g.s - 1)
-        checks.require(self.child != self.sibling, "sibling", self.sibling, "another child than the tuple's")
-        checks.integer("level", self.level, low=0, high=self.k)
-        checks.integer("slot", self.slot, low=0, high=g.s ** (self.k - self.level) - 1)
-        return self
+        """Return the pair, of plain integers, if the trees of `g` have it, else raise ``ValueError``."""
+        k = checks.integer("k", self.k, low=1, high=g.L - 1)
+        node = checks.integer("node", self.node, low=0, high=g.s ** (g.L - k - 1) - 1)
+        child, sibling = (checks.integer(name, getattr(self, name), 0, g.s - 1) for name in ("child", "sibling"))
+        checks.require(child != sibling, "sibling", sibling, "another child than the tuple's")
+        level = checks.integer("level", self.level, low=0, high=k)
+        slot = checks.integer("slot", self.slot, low=0, high=g.s ** (k - level) - 1)
+        return Pair(k, node, child, sibling, level, slot)
 
 
 def tuple_codes(tuples: Int[Tensor, "*batch s"], v: int) -> Int[Tensor, "*batch"]:
@@ -68,6 +67,7 @@ def tuple_codes(tuples: Int[Tensor, "*batch s"], v: int) -> Int[Tensor, "*batch"
 
     Used in the chapter *Hierarchical clustering*; source: this book.
     """
+    v = checks.integer("v", v, low=1)
     return (tuples * v ** torch.arange(tuples.shape[-1] - 1, -1, -1, device=tuples.device)).sum(-1)
 
 
@@ -83,6 +83,7 @@ def contingency(
     ValueError
         For lists of different shapes, or labels outside 0 … rows − 1 and 0 … columns − 1.
     """
+    rows, columns = checks.integer("rows", rows, low=0), checks.integer("columns", columns, low=0)
     checks.require(mu.shape == nu.shape, "nu", tuple(nu.shape), f"of the shape of mu, {tuple(mu.shape)}")
     for name, labels, high in (("mu", mu, rows), ("nu", nu, columns)):
         checks.require(not labels.numel() or (int(labels.min()) >= 0 and int(labels.max()) < high), name,
@@ -119,7 +120,7 @@ def joint(g: Grammar, pair: Pair) -> Float[Tensor, "vm v"]:
     ValueError
         For a pair that the trees of `g` do not have.
     """
-    pair.check(g)
+    pair = pair.check(g)
     ancestor = torch.full((g.v,), 1 / g.v, dtype=torch.float64, device=g.rules.device)
     for depth, j in enumerate(_digits(pair.node, g.s, g.L - pair.k - 1)):
         ancestor = ancestor @ _child_law(g.rules[g.L - 1 - depth], j)
@@ -140,7 +141,7 @@ def counts(g: Grammar, trees: list[Int[Tensor, "n _"]], pair: Pair) -> Int[Tenso
 
     Errors as :func:`joint`; also for trees of another grammar.
     """
-    pair.check(g)
+    pair = pair.check(g)
     shapes, n = [tuple(t.shape) for t in trees], len(trees[0]) if trees else 0
     expected = [(n, g.s ** (g.L - level)) for level in range(g.L + 1)]
     checks.require(shapes == expected, "trees", shapes, f"derivations of {g}: {expected}")
@@ -177,7 +178,8 @@ def draws(law: Float[Tensor, "rows columns"], sizes: list[int], *, seed: Seed = 
     sizes = [checks.integer("sizes", P, low=0) for P in sizes]
     steps = np.diff(sizes, prepend=0)
     checks.require(len(sizes) > 0 and bool((steps[1:] > 0).all()), "sizes", sizes, "at least one, and increasing")
-    checks.require(bool((law >= 0).all()) and float(law.sum()) > 0, "law", "with negative or no weights", "positive")
+    checks.require(bool((law >= 0).all()) and 0 < float(law.sum()) < np.inf, "law",
+                   "with negative, infinite or no weights", "positive")
     start = torch.randint(2**63 - 1, (), generator=generator(seed, "contexts.draws"))
     weights = law.flatten().double().cpu().numpy()
     new = np.random.default_rng(int(start)).multinomial(steps, weights / weights.sum())
@@ -261,8 +263,7 @@ def threshold(g: Grammar, pair: Pair, *, at: float = 0.5, seed: Seed = 0) -> flo
     ValueError
         For `at` outside (0, 1), m = 1 (no synonyms), f = 1 (no correlations), or as :func:`joint`.
     """
-    at = checks.real("at", at, 1e-9, 1 - 1e-9)
-    pair.check(g)
+    at, pair = checks.real("at", at, 1e-9, 1 - 1e-9), pair.check(g)
     expected = complexity.sample_complexity(max(pair.k - pair.level, 1) + 1, v=g.v, m=g.m, s=g.s)
     if pair.level == pair.k:
         expected /= g.m

@@ -55,7 +55,7 @@ def gaussian_field_susceptibility(alpha_bar: Numbers, spectrum: Numbers) -> Numb
 class FlatMixture:
     """v classes; at each of d positions a class allows m of v tokens, drawn uniformly and independently.
 
-    Explained in the chapter *Phase transition*; source: this book.
+    Strings may be on any device. Explained in the chapter *Phase transition*; source: this book.
 
     Parameters
     ----------
@@ -74,15 +74,19 @@ class FlatMixture:
         order = order.argsort(-1)
         return cls(order[..., :m])
 
+    def to(self, device: torch.device | str) -> "FlatMixture":
+        """Return the same mixture with its table on `device`."""
+        return FlatMixture(self.allowed.to(device))
+
     def sample(self, n: int, seed: Seed = 0) -> tuple[Int[Tensor, "n d"], Int[Tensor, " n"]]:
-        """Return `n` strings ``(n, d)`` and their classes ``(n,)``."""
+        """Return `n` strings ``(n, d)`` and their classes ``(n,)``, drawn on the CPU, on the device of the table."""
         n = checks.integer("n", n, low=0)
         gen, (v, d, m) = generator(seed, "FlatMixture.sample"), self.allowed.shape
         label = torch.randint(v, (n,), generator=gen)
-        return self._write(label, torch.randint(m, (n, d), generator=gen)), label
+        return self._write(label, torch.randint(m, (n, d), generator=gen)), label.to(self.allowed.device)
 
     def _write(self, label: Int[Tensor, " n"], choice: Int[Tensor, "n d"]) -> Int[Tensor, "n d"]:
-        return self.allowed[label].gather(-1, choice[..., None])[..., 0]
+        return self.allowed[label].gather(-1, choice[..., None].to(self.allowed.device))[..., 0]
 
     def class_posterior(self, x0: Int[Tensor, "n d"], hidden: Bool[Tensor, "n d"]) -> Float[Tensor, "n v"]:
         """Return the exact posterior of the class given the tokens that are not hidden, float64 ``(n, v)``.
@@ -90,8 +94,8 @@ class FlatMixture:
         ValueError, naming the row, where no class allows what is seen.
         """
         v, d, _ = self.allowed.shape
-        table = torch.zeros(v, d, v, dtype=torch.bool).scatter_(-1, self.allowed, True)
-        fits = table[:, torch.arange(d), x0]                       # (class, n, d): class allows the token
+        table = torch.zeros(v, d, v, dtype=torch.bool, device=x0.device).scatter_(-1, self.allowed.to(x0.device), True)
+        fits = table[:, torch.arange(d, device=x0.device), x0]     # (class, n, d): class allows the token
         possible = (fits | hidden).all(-1).T.double()
         total = possible.sum(-1, keepdim=True)
         if (total == 0).any():
@@ -104,6 +108,7 @@ class FlatMixture:
     ) -> Bool[Tensor, "n samples d"]:
         """Draw exact posterior samples for masked strings; return which tokens keep their value."""
         gen, (_, d, m) = generator(seed, "FlatMixture.u_turn"), self.allowed.shape
-        label = torch.multinomial(self.class_posterior(x0, hidden), samples, replacement=True, generator=gen)
-        drawn = self._write(label.flatten(), torch.randint(m, (label.numel(), d), generator=gen))
+        samples = checks.integer("samples", samples, low=1)
+        label = torch.multinomial(self.class_posterior(x0, hidden).cpu(), samples, replacement=True, generator=gen)
+        drawn = self._write(label.flatten(), torch.randint(m, (label.numel(), d), generator=gen)).to(x0.device)
         return (drawn.view(*label.shape, d) == x0[:, None]) | ~hidden[:, None]

@@ -40,7 +40,7 @@ def tree(
     ValueError
         When the levels do not form an s-ary tree.
     """
-    L = len(symbols) - 1
+    s, L = checks.integer("s", s, low=2), len(symbols) - 1
     sizes = [len(level) for level in symbols]
     checks.require(sizes == [s ** (L - l) for l in range(L + 1)], "symbols", sizes, f"levels of an s = {s} tree")
     place = [[(i + 0.5) * s**l for i in range(n)] for l, n in enumerate(sizes)]

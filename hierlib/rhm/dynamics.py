@@ -62,6 +62,7 @@ def kept(
 
     Used in the chapter *Phase transition*; source: Sclocchi et al. 2025 (σ_i).
     """
+    samples = checks.integer("samples", samples, low=1)
     return [(a == b).view(-1, samples, a.shape[1]) for a, b in zip(trees, drawn, strict=True)]
 
 
@@ -108,6 +109,7 @@ def correlations(same: Bool[Tensor, "n samples d"], s: int) -> Float[Tensor, " l
     and errors as :func:`block_covariances`. Explained in the chapter *Phase transition*; source: Sclocchi et al.
     2025.
     """
+    s = checks.integer("s", s, low=2)
     V, d = block_covariances(same, s).mean(0), same.shape[-1]
     pairs = [d] + [d * (s - 1) * s ** (level - 1) for level in range(1, len(V))]
     return torch.diff(V, prepend=V.new_zeros(1)) / torch.tensor(pairs, dtype=V.dtype, device=V.device)

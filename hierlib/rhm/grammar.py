@@ -74,12 +74,11 @@ class Grammar:
                            "v·m distinct tuples: with a tuple written twice the grammar is ambiguous")
 
     @staticmethod
-    def _check_size(v: int, m: int, s: int, L: int) -> None:
+    def _check_size(v: int, m: int, s: int, L: int) -> tuple[int, int, int, int]:
         v, s = checks.integer("v", v, low=2), checks.integer("s", s, low=2)
-        checks.integer("L", L, low=1)
         checks.require(v**s <= _MAX_CODE, "v**s", v**s, f"at most 2**62 = {_MAX_CODE}: tuples are coded as "
                        "64-bit integers")
-        checks.integer("m", m, low=1, high=v ** (s - 1))
+        return v, checks.integer("m", m, low=1, high=v ** (s - 1)), s, checks.integer("L", L, low=1)
 
     @classmethod
     def random(cls, v: int, m: int, s: int, L: int, seed: int = 0) -> "Grammar":
@@ -99,7 +98,7 @@ class Grammar:
         ValueError
             For parameters that are no integers, out of range, or whose v^s exceeds 2^62.
         """
-        cls._check_size(v, m, s, L)
+        v, m, s, L = cls._check_size(v, m, s, L)
         powers = v ** torch.arange(s - 1, -1, -1)
         codes = [_distinct_codes(v * m, v**s, generator(seed, "Grammar.random", level)) for level in range(L)]
         return cls((torch.stack(codes)[..., None] // powers % v).view(L, v, m, s))
@@ -149,7 +148,8 @@ class Grammar:
 
     def to(self, device: torch.device | str) -> "Grammar":
         """Return the same grammar with its rules on `device`."""
-        return self if self.rules.device == torch.device(device) else Grammar(self.rules.to(device))
+        rules = self.rules.to(device)             # themselves where they are there: "cuda" is cuda:0, too
+        return self if rules is self.rules else Grammar(rules)
 
     def _codes(self, tuples: Int[Tensor, "*batch s"]) -> Int[Tensor, "*batch"]:
         powers = self.v ** torch.arange(self.s - 1, -1, -1, device=tuples.device)

@@ -56,9 +56,9 @@ def to_columns(rows: Tensor, s: int) -> Tensor:
 
 def to_rows(columns: Tensor, s: int, b: int) -> Tensor:
     """Inverse of :func:`to_columns`."""
-    *rest, size = columns.shape
-    split = columns.reshape(*rest, *[s] * _depth(size // b, s), b)
-    return split.permute(*range(split.ndim - 1, -1, -1)).reshape(b, size // b, *reversed(rest))
+    *rest, nodes, b = columns.unflatten(-1, (-1, b)).shape
+    split = columns.reshape(*rest, *[s] * _depth(nodes, s), b)
+    return split.permute(*range(split.ndim - 1, -1, -1)).reshape(b, nodes, *reversed(rest))
 
 
 def _depth(nodes: int, s: int) -> int:
@@ -94,6 +94,7 @@ class Block:
     likelihood: Float[Tensor, "b d v"]
     up: list[Tensor] = field(default_factory=list)
     log_z: Tensor | None = None
+    lost: list[Tensor] = field(default_factory=list)         # which columns underflowed, one level after the other
 
     def __post_init__(self) -> None:
         self.b = len(self.likelihood)
@@ -104,17 +105,21 @@ class Block:
         # below tiny/eps a sum of subnormal numbers has lost its digits
         kind = torch.finfo(total.dtype)
         bad = ~((total > kind.tiny / kind.eps) & (total < torch.inf))
-        if bad.any():
-            raise Underflow(bad.view(-1, self.b).any(0).nonzero().flatten())
+        self.lost.append(bad)
         if keep_log:
             log_z = total.double().log().view(-1, self.b).sum(0)
             self.log_z = log_z if self.log_z is None else self.log_z + log_z
         return message.div_(total)
 
+    def verify(self) -> None:
+        """Raise :class:`Underflow` when a row's messages vanished: once at the end, as each look makes a GPU wait."""
+        if torch.stack([bad.any() for bad in self.lost]).any():
+            raise Underflow(torch.cat([bad.view(-1, self.b) for bad in self.lost]).any(0).nonzero().flatten())
+
     def climb(self) -> "Block":
-        g = self.g
-        leaves = to_columns(self.likelihood, g.s).clone(memory_format=torch.contiguous_format)
-        self.up = [self._normalise(leaves, keep_log=True)]
+        g, top = self.g, self.likelihood.amax(-1, keepdim=True)             # any scale: no sum may over- or underflow
+        self.up = [self._normalise(to_columns(self.likelihood / top, g.s).contiguous(), keep_log=True)]
+        self.log_z += top.double().log().sum((1, 2))
         for level in range(g.L):
             children = self.up[-1].view(g.v * g.s, -1)
             self.up.append(self._normalise(combine(children, self.rows[level], g.v), keep_log=True))
@@ -149,19 +154,18 @@ class Block:
         for level in range(g.L - 1, -1, -1):
             children = self.up[level].view(g.v * g.s, -1)
             nodes = children.shape[1] // self.b
-            options = g.rules[level].to(symbols.device)[symbols].permute(2, 1, 0)      # (s, m, columns)
-            weight = children.gather(0, options[0] * g.s)
+            rows = self.rows[level].view(g.s, g.v, g.m)[:, symbols].mT                 # (s, m, columns)
+            weight = children.gather(0, rows[0])
             for j in range(1, g.s):
-                weight *= children.gather(0, options[j] * g.s + j)
+                weight *= children.gather(0, rows[j])
             choice = self._pick(weight, uniforms[:, used:used + nodes].T.reshape(-1))
             used += nodes
-            symbols = options.gather(1, choice.expand(g.s, 1, -1)).reshape(-1)
+            symbols = rows.gather(1, choice.expand(g.s, 1, -1)).reshape(-1) // g.s
             yield level, symbols
 
     def _pick(self, weight: Float[Tensor, "k columns"], u: Float[Tensor, " columns"]) -> Int[Tensor, " columns"]:
         """Draw an index below k with probability ∝ `weight` in each column, from uniform numbers `u`."""
         heap = weight.double().cumsum(0)
-        bad = heap[-1] <= torch.finfo(weight.dtype).tiny / torch.finfo(weight.dtype).eps
-        if bad.any():
-            raise Underflow(bad.view(-1, self.b).any(0).nonzero().flatten())
+        bad = ~(heap[-1] > torch.finfo(weight.dtype).tiny / torch.finfo(weight.dtype).eps)
+        self.lost.append(bad)
         return (heap[:-1] <= u * heap[-1]).sum(0)

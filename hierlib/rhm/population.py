@@ -28,7 +28,7 @@ def _normalised(messages: Float[Tensor, "*n v"]) -> Float[Tensor, "*n v"]:
 def upward_pools(
     g: Grammar, channel: Callable[..., Float[Tensor, "n d v"]], noise: float, *, size: int = 256, seed: Seed = 0
 ) -> Iterator[Float[Tensor, "v size v"]]:
-    """Yield the pools of upward messages of level 0, 1, 2, …, L of the grammar.
+    """Yield the pools of upward messages of level 0, 1, 2, …, L of the grammar, each once it has been looked at.
 
     Explained in the chapter *Phase transition*, section on Bayes channels; source: Mézard, Montanari 2009, ch. 14.
 

@@ -53,12 +53,11 @@ class Beliefs(NamedTuple):
     marginal: Numbers
 
 
-def _constants(v: float, m: float, s: int) -> tuple[float, float]:
-    """Return (φ, c). Real v and m are allowed: the maps are smooth in both."""
-    s = checks.integer("s", s, low=2)
-    v = checks.real("v", v, low=2.0)
+def _plain(v: float, m: float, s: int) -> tuple[float, float, int, float, float]:
+    """Return v, m and s as plain numbers, φ and c. Real v and m are allowed: the maps are smooth in both."""
+    s, v = checks.integer("s", s, low=2), checks.real("v", v, low=2.0)
     m = checks.real("m", m, low=1.0, high=v ** (s - 1))
-    return (m * v - 1) / (v**s - 1), (m - 1) / (v**s - 1)
+    return v, m, s, (m * v - 1) / (v**s - 1), (m - 1) / (v**s - 1)
 
 
 def upward_map(p: Numbers, *, v: float, m: float, s: int) -> Numbers:
@@ -72,8 +71,7 @@ def upward_map(p: Numbers, *, v: float, m: float, s: int) -> Numbers:
     ValueError
         For p < 0, v < 2, m outside [1, v^(s−1)], or s that is no integer ≥ 2.
     """
-    phi, c = _constants(v, m, s)
-    p = np.asarray(p, dtype=float)
+    (*_, s, phi, c), p = _plain(v, m, s), np.asarray(p, dtype=float)
     checks.require(bool(np.all(p >= 0)), "p", p, "non-negative")
     power = p**s
     return ((1 - c) * power + c) / ((1 - phi) * power + phi)
@@ -84,8 +82,7 @@ def upward_slope(p: Numbers, *, v: float, m: float, s: int) -> Numbers:
 
     Explained in the chapter *Phase transition*; source: derivative of :func:`upward_map`.
     """
-    phi, c = _constants(v, m, s)
-    p = np.asarray(p, dtype=float)
+    (*_, s, phi, c), p = _plain(v, m, s), np.asarray(p, dtype=float)
     return s * p ** (s - 1) * (phi - c) / ((1 - phi) * p**s + phi) ** 2
 
 
@@ -96,7 +93,7 @@ def downward_map(q: Numbers, p: Numbers, *, v: float, m: float, s: int) -> Numbe
     Explained in the chapter *Phase transition*; source: after Sclocchi, Favero, Wyart 2024, derived anew for this
     book. Errors as :func:`upward_map`.
     """
-    phi, _ = _constants(v, m, s)
+    v, m, s, phi, _ = _plain(v, m, s)
     q, a = np.asarray(q, dtype=float), np.asarray(p, dtype=float) ** (s - 1)
     k = ((m - 1) * q + m * (1 - q)) / (m * v - 1)
     return (q * a + phi * k * (1 - a)) / (q * a + phi * k * (v - a))
@@ -124,8 +121,7 @@ def beliefs(epsilon: Numbers, *, v: float, m: float, s: int, L: int) -> Beliefs:
     ValueError
         For ε outside [0, 1], L < 1, or as :func:`upward_map`.
     """
-    L = checks.integer("L", L, low=1)
-    _constants(v, m, s)
+    L, (v, m, s, *_) = checks.integer("L", L, low=1), _plain(v, m, s)
     epsilon = np.asarray(epsilon, dtype=float)
     checks.require(bool(np.all((epsilon >= 0) & (epsilon <= 1))), "epsilon", epsilon, "in [0, 1]")
     up = [1 - epsilon + epsilon / v]
@@ -145,7 +141,7 @@ def window(*, v: float, s: int) -> tuple[float, float]:
     multiply to v^(s−1), as the duality m -> v^(s−1)/m demands. Source: this book, chapter *Phase transition*.
     Errors as :func:`upward_map`. The interval is empty (low ≥ high) for small v and large s.
     """
-    _constants(v, 1, s)
+    v, _, s, *_ = _plain(v, 1, s)
     high = (v**s - 1) / (s * (v - 1))
     return v ** (s - 1) / high, high
 
@@ -167,7 +163,7 @@ def transition(*, v: float, m: float, s: int) -> Transition | None:
     >>> transition(v=32, m=20, s=2) is None
     True
     """
-    _constants(v, m, s)
+    v, m, s, *_ = _plain(v, m, s)
     low, high = window(v=v, s=s)
     if not low < m < high:
         return None
@@ -184,11 +180,12 @@ def transition(*, v: float, m: float, s: int) -> Transition | None:
     return Transition(p_star, (1 - p_star) * v / (v - 1))
 
 
-def _slope_at_transition(v: float, m: float, s: int) -> float:
-    found = transition(v=v, m=m, s=s)
+def _slope_at_transition(v: float, m: float, s: int) -> tuple[float, int]:
+    """Return F′(p*), and s."""
+    found, (v, m, s, *_) = transition(v=v, m=m, s=s), _plain(v, m, s)
     low, high = window(v=v, s=s)
     checks.require(found is not None, "(v, m, s)", (v, m, s), f"inside the window of existence, {low:g} < m < {high:g}")
-    return float(upward_slope(found.p_star, v=v, m=m, s=s))
+    return float(upward_slope(found.p_star, v=v, m=m, s=s)), s
 
 
 def exponent(*, v: float, m: float, s: int) -> float:
@@ -201,7 +198,8 @@ def exponent(*, v: float, m: float, s: int) -> float:
     ValueError
         Where there is no transition, or as :func:`upward_map`.
     """
-    return math.log(s) / math.log(_slope_at_transition(v, m, s))
+    slope, s = _slope_at_transition(v, m, s)
+    return math.log(s) / math.log(slope)
 
 
 def correlation_exponent(*, v: float, m: float, s: int) -> float:
@@ -217,7 +215,8 @@ def diverges(*, v: float, m: float, s: int) -> bool:
 
     Source: this book, chapter *Phase transition*. Errors as :func:`exponent`.
     """
-    return _slope_at_transition(v, m, s) ** 2 >= s
+    slope, s = _slope_at_transition(v, m, s)
+    return slope**2 >= s
 
 
 def _tables(
@@ -229,7 +228,7 @@ def _tables(
     for a changed one. A kept parent with messages p below writes a tuple that keeps the children in S with weight
     p^s if S is everything, else c p^|S| (1−p)^(s−|S|); a changed parent p^|S| (1−p)^(s−|S|), never everything.
     """
-    _, c = _constants(v, m, s)
+    L, (v, m, s, _, c) = checks.integer("L", L, low=1), _plain(v, m, s)
     p_up = beliefs(epsilon, v=v, m=m, s=s, L=L).up
     laws = []
     for p in p_up[:L]:
@@ -319,6 +318,7 @@ def susceptibility(epsilon: Numbers, *, v: float, m: float, s: int, L: int) -> N
     Explained in the chapter *Phase transition*; source: Sclocchi, Favero, Levi, Wyart 2025 (χ); recursion: this
     book. Errors as :func:`correlations`.
     """
+    L, (v, m, s, *_) = checks.integer("L", L, low=1), _plain(v, m, s)
     C = correlations(epsilon, v=v, m=m, s=s, L=L)
     pairs = np.array([1.0] + [(s - 1) * s ** (level - 1) for level in range(1, L + 1)])
     with np.errstate(invalid="ignore"):

@@ -90,7 +90,8 @@ def chance_copies(accuracy: float, P: int, n_strings: int) -> float:
     A model with this many copies has not memorised. Explained in the chapter *Hierarchical clustering*; source: this
     book.
     """
-    return checks.real("accuracy", accuracy, 0.0, 1.0) * min(1.0, checks.integer("P", P, low=0) / n_strings)
+    P, n_strings = checks.integer("P", P, low=0), checks.integer("n_strings", n_strings, low=1)
+    return checks.real("accuracy", accuracy, 0.0, 1.0) * min(1.0, P / n_strings)
 
 
 def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
@@ -104,7 +105,7 @@ def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
     ValueError
         For x that is not positive and increasing, or of another length than y.
     """
-    x, y = np.asarray(x, float), np.asarray(y, float)
+    x, y, level = np.asarray(x, float), np.asarray(y, float), checks.real("level", level)
     checks.require(x.ndim == 1 and x.shape == y.shape and len(x) > 1, "x", x.shape,
                    f"at least two points, as y {y.shape}")
     checks.require(bool((x > 0).all() and (np.diff(x) > 0).all()), "x", x, "positive and increasing")

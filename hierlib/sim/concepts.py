@@ -89,13 +89,13 @@ class Concepts:
     noise: float = 0.02
 
     def __post_init__(self) -> None:
-        ranges = {"h": (self.h, 0.4), "size": (self.size, 0.36)}
-        if self.position is not None:
-            ranges["position"] = self.position, 0.72
-        for name, (value, high) in ranges.items():
-            checks.require(checks.real(name, value, 0.0, high) > 0, name, value, f"in (0, {high:g}]")
-        checks.integer("pixels", self.pixels, low=2)
-        checks.real("noise", self.noise, 0.0)
+        plain = {
+            "h": checks.positive("h", self.h, 0.4), "size": checks.positive("size", self.size, 0.36),
+            "pixels": checks.integer("pixels", self.pixels, low=2), "noise": checks.real("noise", self.noise, 0.0),
+            "position": None if self.position is None else checks.positive("position", self.position, 0.72),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -171,9 +171,10 @@ class Concepts:
         checks.require(cls.ndim == 2 and cls.shape[1] == s and bool(((cls == 0) | (cls == 1)).all()), "cls",
                        tuple(cls.shape), f"rows of {s} bits, 0 or 1, for {', '.join(self.names)}")
         sign = 2.0 * cls.double().cpu() - 1                                        # −1 for bit 0, +1 for bit 1
-        red, green, blue = 0.5 - self.h * sign[:, 0], torch.full((len(cls),), 0.5 - self.h), 0.5 + self.h * sign[:, 0]
-        centre = torch.zeros(len(cls)) if self.position is None else self.position * sign[:, 2]
-        return torch.stack([red, green, blue, RADIUS - self.size * sign[:, 1], centre], 1).double()
+        red, blue = 0.5 - self.h * sign[:, 0], 0.5 + self.h * sign[:, 0]
+        green = torch.full_like(red, 0.5 - self.h)
+        centre = torch.zeros_like(red) if self.position is None else self.position * sign[:, 2]
+        return torch.stack([red, green, blue, RADIUS - self.size * sign[:, 1], centre], 1)
 
     def _condition(self, attributes: Tensor) -> Tensor:
         offset = attributes.new_tensor([0.5, 0.5, 0.5, RADIUS, 0.0])
@@ -215,15 +216,14 @@ class Probe:
     Attributes
     ----------
     weight, bias : Tensor
-        ``(pixels, concepts)`` and ``(concepts,)``, of the images' dtype, on their device.
+        ``(pixels, concepts)`` and ``(concepts,)``, of the images' dtype, on the device of those of the fit.
     """
 
     def __init__(
         self, images: Float[Tensor, "n *shape"], cls: Int[Tensor, "n concepts"], ridge: float = 0.1
     ) -> None:
         checks.require(len(images) == len(cls) > 0, "images", len(images), f"as many as classes ({len(cls)}), not none")
-        checks.require(checks.real("ridge", ridge, 0.0) > 0, "ridge", ridge, "positive")
-        self.shape = images.shape[1:]
+        self.shape, ridge = images.shape[1:], checks.positive("ridge", ridge)
         x, y = images.flatten(1).double(), cls.to(images.device).double()
         centred = x - x.mean(0)
         gram = centred.T @ centred + ridge * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
@@ -244,7 +244,7 @@ class Probe:
         axes = len(self.shape)
         checks.require(images.shape[-axes:] == self.shape, "images", tuple(images.shape),
                        f"of shape (…, {', '.join(map(str, self.shape))})")
-        return images.flatten(-axes) @ self.weight + self.bias
+        return images.flatten(-axes) @ self.weight.to(images.device) + self.bias.to(images.device)
 
     def r2(self, images: Float[Tensor, "n *shape"], cls: Int[Tensor, "n concepts"]) -> Float[Tensor, "concepts"]:
         """Return R² of each concept on labelled images: 1 − mean squared error / variance of the bit."""

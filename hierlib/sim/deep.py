@@ -51,10 +51,9 @@ def initial(
     ValueError
         For another kind, sizes below 1, or ω that is not positive.
     """
-    checks.one_of("kind", kind, ("positive", "gaussian"))
+    kind, omega = checks.one_of("kind", kind, ("positive", "gaussian")), checks.positive("omega", omega)
     L, d = checks.integer("depth", depth, low=1), checks.integer("d", d, low=1)
     h = checks.integer("width", width, low=1)
-    checks.require(checks.real("omega", omega) > 0, "omega", omega, "positive")
     replicas = checks.integer("replicas", replicas, low=1)
     rng = generator(seed, "sim.initial")
     sizes = [d, *[h] * (L - 1), d]

@@ -16,7 +16,7 @@ from hierlib.diffusion import gaussian
 from hierlib.lab import checks, generator, spawn, train
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Numbers, Tensor
-from hierlib.nets import MLP, Ensemble
+from hierlib.nets import MLP, Ensemble, chunked_loss
 from hierlib.sim.concepts import Concepts, Probe, classes
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class ConceptMLP(nn.Module):
         self, pixels: int, condition: int, width: int = 128, depth: int = 3, features: int = 16, seed: Seed = 0
     ) -> None:
         super().__init__()
-        self.pixels, self.condition = checks.integer("pixels", pixels, 1), checks.integer("condition", condition, 0)
+        self.pixels = pixels = checks.integer("pixels", pixels, 1)
+        self.condition = condition = checks.integer("condition", condition, 0)
         features = checks.integer("features", features, low=2)
         checks.require(features % 2 == 0, "features", features, "even: a sine and a cosine of each frequency")
         self.register_buffer("frequency", torch.logspace(np.log10(SLOWEST), np.log10(FASTEST), features // 2))
@@ -140,6 +141,9 @@ class Denoisers:
         Of data, first weights, fixed noises.
     device
         Where.
+    chunk
+        Members that are trained and asked at a time, fewer where all of them do not fit a GPU; None for all. It changes
+        no result.
 
     Raises
     ------
@@ -161,6 +165,7 @@ class Denoisers:
     predicts: str = "velocity"
     seed: int = 0
     device: torch.device | str = "cpu"
+    chunk: int | None = None
     model: gaussian.Denoiser = field(init=False, repr=False)
     """The ensemble, to be trained."""
     probes: list[Probe] = field(init=False, repr=False)
@@ -171,27 +176,28 @@ class Denoisers:
         kinds = {(each.pixels, each.names) for each in self.concepts}
         checks.require(len(kinds) == 1, "concepts", self.concepts, "one or more, all of the same pixels and concepts")
         for name in ("seeds", "images", "batch", "samples", "pairs", "steps"):
-            checks.integer(name, getattr(self, name), low=1)
+            setattr(self, name, checks.integer(name, getattr(self, name), low=1))
         first = self.concepts[0]
         s = len(first.names)
         if self.trained is None:
             self.trained = [f"{k:0{s}b}" for k in (0, *(2**i for i in reversed(range(s))))]
-        self.asked = "1" * s if self.asked is None else self.asked
-        for name in (*self.trained, self.asked):
-            checks.one_of("class", name, tuple(first.all_classes()))
+        known = tuple(first.all_classes())
+        self.trained = [checks.one_of("class", name, known) for name in self.trained]
+        self.asked = checks.one_of("class", known[-1] if self.asked is None else self.asked, known)
         checks.require(len(self.trained) > 0, "trained", self.trained, "one class or more")
-        make = self.network or (lambda k: ConceptMLP(first.pixels, first.condition_size, seed=k))
+        make = self.network if self.network is not None else (
+            lambda k: ConceptMLP(first.pixels, first.condition_size, seed=k))
         members = [make(k) for k in spawn(self.seed, self.seeds, "Denoisers.weights")] * len(self.concepts)
-        self.model = gaussian.Denoiser(Ensemble(members), self.predicts, 2).to(self.device)
         self.probes = [Probe.of(each, seed=self.seed, device=self.device) for each in self.concepts]
         self.x0, self.c = self._render(classes(*self.trained, n=self.images), "train")
+        self.model = gaussian.Denoiser(Ensemble(members, self.chunk), self.predicts, 2).to(self.x0)
         rows = torch.arange(self.pairs) % len(self.trained)
         self._inside = self._fixed(classes(*self.trained)[rows], "inside")
         self._outside = self._fixed(classes(self.asked, n=self.pairs), "outside")
         prompts = torch.cat([each.condition(classes(self.asked)) for each in self.concepts])[:, None]     # (S, 1, k)
         self._prompt = self._members(prompts.to(self.c).expand(-1, self.samples, -1)[:, None])
         gen = generator(self.seed, "Denoisers.x_T")
-        x_T = torch.randn(self.samples, *self.x0.shape[2:], generator=gen).to(self.device)
+        x_T = torch.randn(self.samples, *self.x0.shape[2:], generator=gen, dtype=self.x0.dtype).to(self.device)
         self._x_T = self._members(x_T[None, None])
 
     def __len__(self) -> int:
@@ -204,15 +210,15 @@ class Denoisers:
         """
         drawn = 1 if self.common else self.seeds, self.batch
         rows = torch.randint(self.x0.shape[1], drawn, generator=rng).to(self.device)
-        noise = torch.randn(*drawn, *self.x0.shape[2:], generator=rng).to(self.device)
+        noise = torch.randn(*drawn, *self.x0.shape[2:], generator=rng, dtype=self.x0.dtype).to(self.device)
         level = torch.stack([self._levels(self.batch, rng) for _ in rows])
-        return gaussian.loss(model, self._members(self.x0[:, rows]), self._members(level[None]),
-                             self._members(noise[None]), self._members(self.c[:, rows]))
+        given = map(self._members, (self.x0[:, rows], level[None], noise[None], self.c[:, rows]))
+        return chunked_loss(gaussian.loss, model, *given, chunk=self.chunk)
 
     def draw(self, model: nn.Module | None = None) -> Float[Tensor, "signals seeds samples channels height width"]:
         """Return images of the class asked for, from the same noises each time, prompted with its mean condition."""
         grid = gaussian.levels(self.steps, alpha_bar_vdm)
-        images = gaussian.sample(model or self.model, self._x_T, grid, self._prompt)
+        images = gaussian.sample(self.model if model is None else model, self._x_T, grid, self._prompt)
         return images.unflatten(0, (len(self.concepts), self.seeds))
 
     def coordinates(self, model: nn.Module | None = None) -> Float[Tensor, "signals seeds concepts"]:
@@ -228,7 +234,7 @@ class Denoisers:
         """
         found = []
         for x0, condition, level, noise in (self._inside, self._outside):
-            guess = (model or self.model)(gaussian.noised(x0, level, noise), level, condition)
+            guess = (self.model if model is None else model)(gaussian.noised(x0, level, noise), level, condition)
             found.append((guess - x0).square().flatten(1).mean(1))
         return found[0], found[1]
 
@@ -255,7 +261,8 @@ class Denoisers:
     def _fixed(self, bits: Tensor, key: str) -> tuple[Tensor, ...]:
         """Return images, conditions, levels and noises on which all members are asked at every measurement."""
         gen = generator(self.seed, "Denoisers.noise", key)
-        noise = torch.randn(1, 1, len(bits), *self.x0.shape[2:], generator=gen).to(self.device)
+        shape = 1, 1, len(bits), *self.x0.shape[2:]
+        noise = torch.randn(shape, generator=gen, dtype=self.x0.dtype).to(self.device)
         images, conditions = self._render(bits, key)
         level = self._levels(len(bits), gen)[None, None]
         return tuple(map(self._members, (images[:, None], conditions[:, None], level, noise)))

@@ -72,7 +72,10 @@ def field(W: Float[Tensor, "*b1 d d"], a: Float[Tensor, "*b2 d"]) -> Tensor:
 
     Explained in the chapter *SIM dynamics*; source: Yang et al. 2024, eq. 4.3.
     """
-    W, a = _pair(W, a)
+    return _field(*_pair(W, a))
+
+
+def _field(W: Tensor, a: Tensor) -> Tensor:
     row, column = a[..., :, None], a[..., None, :]
     square = W @ W
     return (row + column) * (W - square / 2) - (W * column) @ W
@@ -142,8 +145,7 @@ def flow(
     """
     checks.require(U0.ndim >= 2 and U0.shape[-1] > 0, "U0", tuple(U0.shape), "of shape (…, d, k)")
     _moments(a, U0.shape[-2])
-    checks.one_of("time", time, ("V", "gradient"))
-    a = a.to(U0)
+    time, a = checks.one_of("time", time, ("V", "gradient")), a.to(U0)
     batch = torch.broadcast_shapes(U0.shape[:-2], a.shape[:-1])
     on = (a > 0)[..., None]
     if not allow_rank_deficient:
@@ -191,13 +193,12 @@ def euler_on_W(
     ValueError
         For shapes that do not fit, a step η that is not positive, or fewer than one step.
     """
-    W, a = _pair(W0, a)
-    checks.require(checks.real("eta", eta) > 0, "eta", eta, "positive")
+    (W, a), eta = _pair(W0, a), checks.positive("eta", eta)
     steps, every = checks.integer("steps", steps, low=1), checks.integer("every", every, low=1)
     W = W.expand(*torch.broadcast_shapes(W.shape[:-2], a.shape[:-1]), *W.shape[-2:])
     kept = [W]
     for step in range(1, steps + 1):
-        W = W + eta * field(W, a)
+        W = W + eta * _field(W, a)
         if step % every == 0:
             kept.append(W)
     t = eta * every * torch.arange(len(kept), dtype=torch.float64)

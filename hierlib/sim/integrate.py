@@ -46,8 +46,8 @@ def integrate(
     With a fixed step the error is of order dt⁴. Without one, each step is compared with two of half the length
     (Richardson): it is taken, and extrapolated to order 5, when the estimate from their difference is at most
     `tolerance` of the largest entry of every matrix of the batch, and its length follows the estimate. The step is
-    common to the batch, so that the fastest trajectory decides; each record ends a step. Used in the chapter *SIM
-    dynamics*; source: Kutta 1901 (step control: this book).
+    common to the batch, so that the fastest trajectory decides, and a GPU is waited for at each; each record ends a
+    step. Used in the chapter *SIM dynamics*; source: Kutta 1901 (step control: this book).
 
     Parameters
     ----------
@@ -78,9 +78,7 @@ def integrate(
     t = as_times(times).tolist()
     finite = all(bool(x.isfinite().all()) for x in state)
     checks.require(finite, "state", [tuple(x.shape) for x in state], "of finite numbers")
-    if dt is not None:
-        checks.require(checks.real("dt", dt) > 0, "dt", dt, "positive, or None")
-    checks.require(checks.real("tolerance", tolerance) > 0, "tolerance", tolerance, "positive")
+    dt, tolerance = dt if dt is None else checks.positive("dt", dt), checks.positive("tolerance", tolerance)
     stepper = _Adaptive(field, tolerance) if dt is None else _Fixed(field, dt)
     records = []
     for start, end in pairwise([0.0, *t]):

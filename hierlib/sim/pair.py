@@ -123,9 +123,9 @@ def loss_bump(rho: Value, omega: Value, a1: Value, a2: Value, mu1: Value, mu2: V
 
 
 def _pair(t: Value, rho: Value, omega: Value, a1: Value, a2: Value) -> list[Tensor]:
-    """Return all arguments as float64 tensors on the device of the tensors among them."""
+    """Return all arguments as float64 tensors, on another device than the CPU if one of them is."""
     given = (t, rho, omega, a1, a2)
-    device = next((x.device for x in given if isinstance(x, Tensor)), None)
+    device = next((x.device for x in given if isinstance(x, Tensor) and x.device.type != "cpu"), None)
     t, rho, omega, a1, a2 = (torch.as_tensor(x, dtype=torch.float64, device=device) for x in given)
     checks.require(bool((rho.abs() <= 1).all()), "rho", rho, "in [-1, 1]")
     checks.require(bool(((omega > 0) & (omega < 1)).all()), "omega", omega, "in (0, 1)")

@@ -97,7 +97,8 @@ def boundary(
     """
     r = _axis("r", r, device)
     checks.require(bool(((r > 0) & (r <= 1)).all()), "r", r, "in (0, 1]")
-    checks.require(0 < checks.real("precision", precision) < 1, "precision", precision, "in (0, 1)")
+    precision = checks.real("precision", precision)
+    checks.require(0 < precision < 1, "precision", precision, "in (0, 1)")
     rounds = max(1, math.ceil(math.log(_TOP / precision, 32)))
     parts = math.ceil((_TOP / precision) ** (1 / rounds))              # every round divides the interval by this
     low, high = torch.zeros_like(r), torch.full_like(r, _TOP)

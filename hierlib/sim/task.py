@@ -91,17 +91,17 @@ class Task:
         a_p = σ_p² + μ_p²/s for p ≤ s, with 1/(s + 1) in place of 1/s if there is a cluster at the origin, and 0
         beyond. It is not centred: the mean is part of what is learnt.
         """
-        a = torch.zeros(self.d, dtype=torch.float64)
+        a = self.mu.new_zeros(self.d)
         a[:self.s] = self.sigma**2 + self.mu**2 / self.clusters
         return a
 
     @property
     def probe(self) -> Float[Tensor, " d"]:
         """The point x̂ = Σ_p μ_p e_p that has all concepts and no training data, ``(d,)`` float64 on the CPU."""
-        return self._embed(torch.ones(1, self.s, dtype=torch.int64))[0]
+        return self._embed(torch.ones_like(self.mu)[None])[0]
 
     def _embed(self, v: Tensor) -> Tensor:
-        points = torch.zeros(len(v), self.d, dtype=torch.float64)
+        points = self.mu.new_zeros(len(v), self.d)
         points[:, :self.s] = v * self.mu
         return points
 
@@ -121,7 +121,7 @@ class Task:
             For more than 12 concepts.
         """
         s = checks.integer("s", self.s, low=1, high=_MAX_FAMILY)
-        v = torch.arange(2**s)[:, None] >> torch.arange(s - 1, -1, -1) & 1
+        v = (torch.arange(2**s)[:, None] >> torch.arange(s - 1, -1, -1) & 1).cpu()
         return v, self._embed(v)
 
     @staticmethod

@@ -52,7 +52,7 @@ def schur(W0: Float[Tensor, "... d d"], a: Float[Tensor, "... d"]) -> Float[Tens
         For a W(0) that is not symmetric and positive definite (a direction in the null space of W is never learned),
         a negative a, or shapes that do not match.
     """
-    a = _rates(a)
+    a = _rates(a).to(W0.device)
     d = a.shape[-1]
     checks.require(W0.ndim >= 2 and W0.shape[-2:] == (d, d), "W0", tuple(W0.shape), f"of shape (…, {d}, {d}) as a is")
     checks.require(bool(torch.isfinite(W0).all()) and torch.allclose(W0, W0.mT, rtol=1e-6, atol=0), "W0", W0,
@@ -112,7 +112,7 @@ def _rates(a: Tensor) -> Tensor:
 
 def _logistic_times(w: Tensor, a: Tensor) -> Tensor:
     """Return when a logistic of rate 2a that starts at `w` passes ½; 0 where it starts there or above."""
-    return torch.where(w < 0.5, -torch.logit(w.clamp(max=0.5)) / (2 * a), 0.0)
+    return torch.where(w < 0.5, -torch.logit(w.clamp(max=0.5)) / (2 * a.to(w.device)), 0.0)
 
 
 # ------------------------------------------------------------------------------------------- the solvable cousin
@@ -123,7 +123,8 @@ def riccati_field(W: Float[Tensor, "... d d"], a: Float[Tensor, "... d"]) -> Flo
     Explained in the chapter *SIM dynamics*; source: this book (dU/dt = (1 − UUᵀ)AU is Oja's flow). ValueError for a
     negative a.
     """
-    AW = _rates(a)[..., :, None] * W
+    a = _rates(a).to(W.device)
+    AW = a[..., :, None] * W
     return AW + W * a[..., None, :] - 2 * W @ AW
 
 
@@ -227,7 +228,6 @@ def gaussian_times(a: Float[Tensor, "*batch d"], width: int, tau: float) -> Floa
     (Bartlett's decomposition of a Wishart matrix). Explained in the chapter *SIM dynamics*; source: this book.
     ValueError for a width below d, a negative a, or a tau that is not positive.
     """
-    n = checks.integer("width", width, low=_rates(a).shape[-1])
-    checks.require(checks.real("tau", tau, 0.0) > 0, "tau", tau, "positive")
+    n, tau = checks.integer("width", width, low=_rates(a).shape[-1]), checks.positive("tau", tau)
     free = n - (a[..., None, :] > a[..., :, None]).sum(-1)
     return -(math.log(2 * tau**2) + torch.digamma(free.to(a) / 2)) / (2 * a)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from nbformat import NotebookNode
 
 from hierlib.lab.claims import parse
+from tools.execute import is_progress
 
 GLUE = re.compile(r"\{glue:[a-z]*\}`([^`]+)`|^\s*```\{glue:?[a-z]*\}\s+(\S+)", re.MULTILINE)
 FIGURE_REFERENCE = re.compile(r"\{(?:numref|ref)\}`(?:[^`<]*<)?(fig-[^`>]+)>?`")
@@ -45,9 +46,22 @@ def run_order(nb: NotebookNode) -> list[str]:
 
 
 def bad_outputs(nb: NotebookNode) -> list[str]:
-    """No output is an error or was written to stderr."""
-    bad = [c for c, o in outputs(nb) if o.output_type == "error" or o.get("name") == "stderr"]
-    return [f"error or stderr output: {first_line(c)}" for c in bad]
+    """No output is an error, was written to stderr or is a bar of progress."""
+    bad = [c for c, o in outputs(nb) if o.output_type == "error" or o.get("name") == "stderr" or is_progress(o)]
+    return [f"error, stderr or progress: {first_line(c)}" for c in bad]
+
+
+def sizes(nb: NotebookNode) -> list[str]:
+    """One cell, tagged ``sizes``, holds all that the scale decides."""
+    tagged = [c for c in code(nb) if "sizes" in c.metadata.get("tags", [])]
+    faults = [] if len(tagged) == 1 else [f"{len(tagged)} cells with the tag sizes"]
+    return faults + [
+        f"the scale decides outside of the sizes cell: {first_line(c)}"
+        for c in code(nb)
+        if c not in tagged
+        for n in ast.walk(parsed(c.source))
+        if isinstance(n, ast.Call) and _dotted(n.func).rsplit(".", 1)[-1] in ("by_scale", "scale")
+    ]
 
 
 def claims(nb: NotebookNode, chapter: str) -> list[str]:
@@ -159,6 +173,12 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
     return found
+
+
+def imports(nb: NotebookNode, allowed: set[str]) -> list[str]:
+    """No package is imported but those allowed: Colab's install cell brings hierlib alone."""
+    found = {full.split(".")[0]: c for c in code(nb) for full in _aliases(parsed(c.source)).values()}
+    return [f"imports {name}: {first_line(c)}" for name, c in found.items() if name not in allowed]
 
 
 def randomness(nb: NotebookNode) -> list[str]:

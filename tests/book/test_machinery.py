@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from nbformat.v4 import new_output
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tests.book.conftest import ROOT
-from tools import address, execute, lock
+from tools import address, execute, lock, portable
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
@@ -213,6 +213,41 @@ def test_a_failing_chapter_is_not_stored(small_book, monkeypatch):
     assert not (small_book / "t.ipynb").exists()
 
 
+# -- any processor, any load -----------------------------------------------------------------------------------
+
+
+def test_every_setting_is_run_and_one_that_fails_is_told_at_the_end(tmp_path, monkeypatch, capsys):
+    (tmp_path / "test_x.py").write_text("import os\n\n\ndef test_x():\n    assert 'MKL_CBWR' not in os.environ\n")
+    settings = [("MKL_CBWR", "COMPATIBLE", ""), ("OMP_NUM_THREADS", "2", ""), ("OPENBLAS_CORETYPE", "None", "abacus")]
+    monkeypatch.setattr(portable, "SETTINGS", settings)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert portable.main([str(tmp_path), "-p", "no:cacheprovider"]) == 1
+    failed, passed, left_out = capsys.readouterr().out.splitlines()[-3:]
+    assert re.fullmatch(r"FAILED  MKL_CBWR=COMPATIBLE: 1 failed in [\d.]+s.*", failed)
+    assert re.fullmatch(r"ok      OMP_NUM_THREADS=2: 1 passed in [\d.]+s.*", passed)
+    assert left_out == "ok      OPENBLAS_CORETYPE=None: needs abacus: not run"
+    monkeypatch.setattr(portable, "SETTINGS", settings[1:])
+    assert portable.main([str(tmp_path), "-p", "no:cacheprovider"]) == 0
+
+
+def test_no_limit_of_time_is_below_that_of_ci():
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))["jobs"]["test"]
+    files = [ROOT / "Makefile", ROOT / "pyproject.toml", *ROOT.glob("tools/*.py"), *ROOT.glob("tests/**/*.py")]
+    text = {p.name: p.read_text(encoding="utf-8") for p in files}
+    limits = {(name, int(n)) for name in text for n in re.findall(r"(?<!wait_for_)timeout[ =(]+(\d+)", text[name])}
+    assert {name for name, _ in limits} >= {"Makefile", "pyproject.toml"}
+    assert {limit for limit in limits if 0 < limit[1] < 60 * job["timeout-minutes"]} == set()
+
+
+def test_what_follows_a_cell_that_timed_out_has_failed(tmp_path):
+    cells = [new_code_cell(source, execution_count=k + 1) for k, source in enumerate(("while True: pass", "1"))]
+    nbformat.write(new_notebook(cells=cells, metadata=execute.NOTEBOOK_METADATA), tmp_path / "x.ipynb")
+    command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "--nbval-current-env", "-p", "tests.book.patience"]
+    done = subprocess.run([*command, "--nbval-cell-timeout", "1", str(tmp_path / "x.ipynb")], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
+    assert re.match(r"1 failed, 1 error in", done.stdout.splitlines()[-1]), done.stdout
+
+
 # -- continuous integration ------------------------------------------------------------------------------------
 
 
@@ -255,5 +290,5 @@ def test_ci_runs_the_readme_command():
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_help_names_the_targets():
     help_text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in ("book", "execute", "test", "bench", "clean"):
+    for name in ("book", "execute", "test", "portable", "bench", "clean"):
         assert f"make {name} " in help_text

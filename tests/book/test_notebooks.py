@@ -1,9 +1,12 @@
 """The stored notebooks, checked without a kernel; each rule is also shown to catch what it is there for."""
 
+import importlib.util
+import re
 import runpy
 import subprocess
 import sys
 import types
+from importlib import metadata
 
 import nbformat
 import pytest
@@ -58,6 +61,11 @@ def test_figures_have_caption_name_and_alt_text(nb):
     assert rules.figures(nb) == []
 
 
+def test_imports_run_time_dependencies_only(nb):
+    needed = {re.match(r"\w+", line)[0] for line in metadata.requires("hierlib") if "extra ==" not in line}
+    assert rules.imports(nb, {"hierlib", *needed, *sys.stdlib_module_names}) == []
+
+
 def test_no_unseeded_randomness(nb):
     assert rules.randomness(nb) == []
 
@@ -68,6 +76,10 @@ def test_install_cell_is_the_same_everywhere(nb):
 
 def test_no_cell_hides_its_output(nb):
     assert rules.semicolons(nb) == []
+
+
+def test_sizes_stand_in_one_cell(nb):
+    assert rules.sizes(nb) == []
 
 
 def test_is_small(nb, chapter):
@@ -107,6 +119,13 @@ def test_install_cell_does_nothing_elsewhere(monkeypatch):
     assert run_install_cell(monkeypatch) == []
 
 
+def test_install_cell_says_how_where_hierlib_is_missing(monkeypatch):
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=f"hierlib is not installed here.*pip install.*{address.repository()}"):
+        run_install_cell(monkeypatch)
+
+
 def test_install_cell_installs_hierlib_alone_in_colab(monkeypatch):
     google, colab = types.ModuleType("google"), types.ModuleType("google.colab")
     google.colab, google.__path__ = colab, []
@@ -141,6 +160,17 @@ def test_rule_outputs():
     for bad in (error, new_output("stream", name="stderr", text="w")):
         assert rules.bad_outputs(made(new_code_cell("1", outputs=[bad])))
     assert not rules.bad_outputs(made(new_code_cell("1", outputs=[new_output("stream", name="stdout", text="w")])))
+    progress = new_output("display_data", {"text/plain": ""}, metadata={"hierlib": "progress"})
+    assert rules.bad_outputs(made(new_code_cell("1", outputs=[progress])))
+
+
+def test_rule_sizes():
+    chosen = new_code_cell("n = lab.by_scale(quick=1, paper=2)", metadata={"tags": ["sizes"]})
+    assert rules.sizes(made(chosen, new_code_cell("n + 1"))) == []
+    for later in ("n = lab.by_scale(quick=1, paper=2)", 'n = 1 if lab.scale() == "quick" else 2'):
+        assert rules.sizes(made(chosen, new_code_cell(later)))
+    second = new_code_cell("k = 1", metadata={"tags": ["sizes"]})
+    assert rules.sizes(made(new_code_cell("n = 1"))) and rules.sizes(made(chosen, second))
 
 
 @pytest.mark.parametrize(
@@ -231,6 +261,12 @@ def test_rule_randomness_catches(source):
 )
 def test_rule_randomness_passes(source):
     assert not rules.randomness(made(new_code_cell(source)))
+
+
+def test_rule_imports():
+    for source in ("import bokeh.plotting as bp", "from skimage.data import cat", "if True:\n    import sklearn"):
+        assert rules.imports(made(new_code_cell(source)), {"numpy"})
+    assert not rules.imports(made(new_code_cell("import numpy.linalg as la\nfrom numpy import fft")), {"numpy"})
 
 
 def test_rule_randomness_knows_imports_of_earlier_cells():

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import re
-import shutil
 import threading
 from functools import cache
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +17,6 @@ from tests.book.conftest import ROOT
 # what a page fetches by itself when it is opened
 FETCHED = (("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src"), ("source", "src"))
 FETCHED += (("object", "data"),)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-FLAGS += ["--disable-sync", "--no-first-run", "--disable-quic"]
 
 
 def pages(html: Path) -> list[Path]:
@@ -77,13 +73,6 @@ def test_mathjax_is_served_with_the_pages(html):
     for path in chapter_pages(html):
         (script,) = [s["src"] for s in soup(path).find_all("script", src=re.compile("tex-svg|mathjax", re.IGNORECASE))]
         assert (path.parent / script.split("?")[0]).resolve().is_file()
-
-
-def test_plotly_is_loaded_where_it_is_needed_only(html):
-    for path in pages(html):
-        page = soup(path)
-        has_figure = page.find(class_="plotly-graph-div") is not None
-        assert has_figure == (page.find("script", src=re.compile("plotly.min.js")) is not None), path
 
 
 def test_nothing_of_thebe_is_left(html):
@@ -167,18 +156,6 @@ def served(folder: Path):
             thread.join()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Start a headless Chromium."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
 def visit(browser, address: str, page: str, scheme: str) -> tuple[list[str], dict]:
     """Open a page; return its faults (requests elsewhere, failed ones, script errors) and what it shows."""
     faults = []
@@ -199,8 +176,6 @@ def visit(browser, address: str, page: str, scheme: str) -> tuple[list[str], dic
             sources: document.querySelectorAll("div.math, span.math").length,
             formulas: document.querySelectorAll("mjx-container").length,
             broken: document.querySelectorAll("mjx-merror, [data-mjx-error]").length,
-            graphs: document.querySelectorAll(".plotly-graph-div").length,
-            drawn: document.querySelectorAll(".js-plotly-plot").length,
             ground: getComputedStyle(document.body).backgroundColor,
             schemes: [...document.querySelectorAll(".cell_output img[src$='.svg']")]
                 .map((image) => getComputedStyle(image).colorScheme),
@@ -220,7 +195,6 @@ def test_pages_in_a_browser(html, browser, scheme):
             assert faults == [], name
             assert seen["theme"] == scheme, name
             assert seen["formulas"] >= min(seen["sources"], 1) and seen["broken"] == 0, name
-            assert seen["graphs"] == seen["drawn"], name
             assert set(seen["schemes"]) <= {scheme}, name
             assert not seen["wide"], f"{name} is wider than the window"
 

@@ -60,7 +60,7 @@ def test_mlp_by_hand():
     assert len(net.residual) == 2
     assert torch.allclose(last, h, atol=1e-4)
     assert torch.allclose(out, last @ net.readout.weight.T + net.readout.bias)
-    assert torch.equal(net(x, torch.cos(math.pi / 2 * t) ** 2, c), out.view(3, 1, 4, 4))
+    assert torch.allclose(net(x, torch.cos(math.pi / 2 * t) ** 2, c), out.view(3, 1, 4, 4))
 
 
 def test_mlp_is_of_the_stated_size_and_scale():
@@ -145,7 +145,8 @@ def test_members_train_as_networks_alone(common):
     d.steps, c = 3, examples(7, 2).conditions
     images, layers = d.sample(c), d.layers(c)
     assert images.shape == (4, 7, N, N) and [each.shape[1:] for each in layers] == [(7, 128), (7, 128), (7, N * N)]
-    assert torch.equal(images, d.sample(c)) and torch.equal(images[:2], d.sample(torch.stack([c, c.flip(0)]))[:2])
+    assert torch.equal(images, d.sample(c))
+    assert torch.allclose(images[:2], d.sample(torch.stack([c, c.flip(0)]))[:2], atol=1e-4)
     for i in range(4):
         net = d.model.network.member(i)
         with torch.no_grad():
@@ -153,10 +154,10 @@ def test_members_train_as_networks_alone(common):
             for now, then in ((0, math.pi / 6), (math.pi / 6, math.pi / 3), (math.pi / 3, math.pi / 2)):
                 x0 = net(x, torch.full((7,), math.sin(now) ** 2), c)                 # √ᾱ = sin, √(1−ᾱ) = cos
                 x = math.sin(then) * x0 + math.cos(then) * (x - math.sin(now) * x0) / math.cos(now)
-            assert torch.allclose(images[i], x[:, 0], atol=1e-5)
+            assert torch.allclose(images[i], x[:, 0], atol=1e-4)
             expected = net.layers(d._noise(1)[0].expand(7, -1, -1, -1), torch.zeros(7), c)
         for found, wanted in zip(layers, expected, strict=True):
-            assert torch.allclose(found[i], wanted, atol=1e-5) and wanted.std() > 0
+            assert torch.allclose(found[i], wanted, atol=1e-4) and wanted.std() > 0
     assert "network" not in dict(d.model.network.stack.named_children())             # the layers left it as it was
 
 
@@ -221,6 +222,21 @@ def test_a_frame_is_tidy_and_runs_repeat_and_resume(tmp_path):
     assert (run(seed=1)["loss"] != whole["loss"]).all()
 
 
+@pytest.mark.parametrize("common", [True, False])
+def test_members_in_chunks_are_the_same_members(common):
+    # random numbers are drawn for all members, whatever the chunks: the same rows, levels, noises for each
+    sets, test = [examples(3), examples(8, 1)], examples(5, 3)
+
+    def run(chunk):
+        d = Denoisers(sets, seeds=2, batch=4, steps=2, common=common, chunk=chunk)
+        frame = follow(d, test, 6, torus=True, at=[3, 6], ema=0.9)
+        return frame[["loss", "fidelity"]].to_numpy(), d.sample(test.conditions)
+
+    (whole, images), *others = map(run, (None, 1, 2, 3))
+    for frame, other in others:
+        assert frame == pytest.approx(whole, rel=1e-4) and torch.allclose(images, other, atol=1e-4)
+
+
 def test_another_network():
     sets = [examples(4, size=8), examples(6, size=8)]
     d = Denoisers(sets, batch=4, steps=2, network=lambda k: UNet(
@@ -229,6 +245,15 @@ def test_another_network():
     assert d.sample(sets[0].conditions).shape == (2, 4, 8, 8) and np.isfinite(frame["loss"]).all()
     with pytest.raises(ValueError, match="network"):
         d.layers(sets[0].conditions)
+
+
+def test_a_model_is_used_whatever_its_length():
+    d, c = Denoisers([examples(3)], seeds=2, batch=4, steps=2), examples(4).conditions
+    other = randomised(copy.deepcopy(d.model)).float()
+    known = d.sample(c, other), d.layers(c, other)
+    other.__class__ = type("Empty", (gaussian.Denoiser,), {"__len__": lambda self: 0})
+    assert torch.equal(d.sample(c, other), known[0]) and not torch.equal(d.sample(c), known[0])
+    assert all(map(torch.equal, d.layers(c, other), known[1])) and not torch.equal(d.layers(c)[0], known[1][0])
 
 
 # ---- what is learned

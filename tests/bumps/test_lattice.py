@@ -85,6 +85,7 @@ def test_clusters_are_those_of_brute_force(side, R2, torus, share, seed):
     assert of_all.tolist() == pytest.approx([a / side**2 for a in sizes])
     per_lattice = [set(field[field > 0].tolist()) for field in labels]
     assert sum(map(len, per_lattice)) == len(set.union(*per_lattice))      # labels differ between lattices
+    assert list(dict.fromkeys(labels[sites].tolist())) == list(range(1, int(labels.max()) + 1))   # as they are met
 
 
 @pytest.mark.parametrize("torus", [False, True])
@@ -97,6 +98,7 @@ def test_image_labels_are_the_components_of_the_graph(R2, torus):
     labels = clusters(sites, R2, torus)
     pairs = torch.stack([graph[sites], labels[sites]], 1).unique(dim=0)    # one to one
     assert len(pairs) == len(pairs[:, 0].unique()) == len(pairs[:, 1].unique()) == len(labels.unique()) - 1
+    assert list(dict.fromkeys(labels[sites].tolist())) == list(range(1, len(pairs) + 1))       # as they are met
     if not torus:
         structure = ndimage.generate_binary_structure(2, 1 if R2 == 2 else 2)
         assert labels.unique().numel() - 1 == sum(ndimage.label(x, structure)[1] for x in sites.flatten(0, 1).numpy())

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import solve_ivp
+from scipy.integrate import solve_ivp, trapezoid
 
 from hierlib.cumulants.sde import scaled_sde
 
@@ -20,7 +20,7 @@ def mean_time(C4: float, sigma2: float, delta0: float, x0: float, level: float) 
 
     inner = solve_ivp(slope, (0, level), [0.0], method="LSODA", rtol=1e-9, atol=1e-12, dense_output=True)
     y = np.linspace(x0, level, 20001)
-    return float(np.trapezoid(inner.sol(y)[0], y))
+    return float(trapezoid(inner.sol(y)[0], y))
 
 
 @pytest.mark.parametrize(("C4", "sigma2", "delta0", "level"), [

@@ -29,7 +29,7 @@ def model(latents: str = "independent", beta_u: float = 1.0, beta_v: float = 10.
 
 def test_reference_constants():
     ell = theory.loss_coefficients(REFERENCE)
-    assert np.allclose(ell[[2, 4]], [-0.08418, 0.03040], rtol=0, atol=5e-6) and np.abs(ell[[1, 3]]).max() < 1e-15
+    assert np.allclose(ell[[2, 4]], [-0.08418, 0.03040], rtol=0, atol=5e-6) and np.abs(ell[[1, 3]]).max() < 1e-12
     c = theory.rates(model(), REFERENCE)
     assert np.allclose([c.C2, c.C4, c.sigma2], [0.05893, 0.02462, 0.13997], rtol=0, atol=5e-6)
     c = theory.rates(model(), TiedNeuron(tanh(2.0)))
@@ -128,7 +128,7 @@ def test_expansion_converges_to_the_loss(latents):
     u, v = grid[:, None], grid
     exact = theory.population_loss(data, MIXED, u, v)
     error = [np.abs(theory.loss_expansion(data, MIXED, u, v, order) - exact).max() for order in (2, 4, 8, 24)]
-    assert exact.shape == (7, 7) and exact[3, 3] == 0 and np.abs(exact).max() > 0.01
+    assert exact.shape == (7, 7) and abs(exact[3, 3]) < 1e-12 and np.abs(exact).max() > 0.01
     assert error[0] > error[1] > (0 if latents == "laplace" else error[2])
     if latents == "laplace":                               # asymptotic: cumulants of every order, growing as m!
         small = theory.loss_expansion(data, MIXED, u / 4, v / 4) - theory.population_loss(data, MIXED, u / 4, v / 4)
@@ -169,7 +169,7 @@ def test_slopes_two_along_u_and_four_along_v():
 def test_homogeneous_activations_are_blind(phi, latents):
     v, data = np.array([0.3, 0.8, 1.0]), model(latents)
     neuron = TiedNeuron(phi)
-    assert np.abs(theory.population_loss(data, neuron, 0, v)).max() < 1e-14
+    assert np.abs(theory.population_loss(data, neuron, 0, v)).max() < 1e-12
     assert theory.information_exponent(data, neuron, "v", order=10) is None
     assert abs(theory.population_loss(data, REFERENCE, 0, 0.8)) > 0.01
     assert abs(theory.population_loss(data, neuron, 0.8, 0)) > 0.005                   # the variance is seen

@@ -160,6 +160,42 @@ def test_levels_per_sample_and_limits():
     assert torch.allclose(offset, (offset @ direction)[:, None] * direction, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, D64])
+@pytest.mark.parametrize("level", [float, lambda s: torch.full((4,), s), None])
+@pytest.mark.parametrize("s", [0.0, 1.0])
+def test_limits_in_every_dtype(dtype, level, s):
+    data, C = normal(6, 3).to(dtype), torch.diag(torch.tensor([2.0, 0.5, 0.0])).to(dtype)
+    x, alpha_bar = normal(4, 3, seed=1).to(dtype), torch.full((4,), s, dtype=dtype) if level is None else level(s)
+    nearest = data[torch.cdist(x.double(), data.double()).argmin(1)]
+    memory = nearest if s else data.double().mean(0).expand(4, 3)
+    filtered = torch.cat([x[:, :2], data[:1, 2:].expand(4, 1)], 1) if s else data[:1].expand(4, 3)
+    rounding = max(2 * torch.finfo(dtype).eps, 1e-11)               # 1e-12 of the variance at ᾱ = 1
+    for denoiser, right in ((Empirical(data), memory), (Wiener(data[0], C), filtered),
+                            (GaussianMixture(data, 0 * C), memory)):
+        found, weights = denoiser(x, alpha_bar), denoiser.weights(x, alpha_bar)
+        assert found.dtype == dtype and torch.allclose(found.double(), right.double(), rtol=rounding, atol=rounding)
+        assert weights.dtype == dtype and torch.allclose(weights.double().sum(1), torch.ones(4, dtype=D64), atol=0.01)
+
+
+def test_weights_of_any_scale_and_many_points_in_half_precision():
+    data, x, p = normal(6, 3), normal(4, 3, seed=1), torch.arange(1, 7, dtype=D64)
+    for scale in (1e-310, 1e307):
+        right, found = (GaussianMixture(data, weights=weights)(x, 0.5) for weights in (p, scale * p))
+        assert torch.allclose(found, right, rtol=1e-12, atol=1e-12)
+    many = normal(70_000, 1).half()                                       # more than float16 can count
+    mean = float(many.double().mean())
+    assert abs(float(Empirical(many)(torch.zeros(1, 1).half(), 0.0)) - mean) < 1e-3
+
+
+def test_autocast_does_not_round():
+    data, x = normal(6, 3).float(), normal(4, 3, seed=1).float()
+    for denoiser in (Empirical(data), Wiener(data[0], covariance(3).float())):
+        plain = denoiser(x, 0.5), denoiser.weights(x, 0.5)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = denoiser(x, 0.5), denoiser.weights(x, 0.5)
+        assert all(torch.equal(a, b) for a, b in zip(plain, found, strict=True))
+
+
 def test_images_chunks_and_precision(monkeypatch):
     data, x = 100 + normal(9, 2, 4, 4), normal(5, 2, 4, 4, seed=1)
     x_t = gaussian.noised(data[:5] + 0.1 * x, 0.9, x)

@@ -17,13 +17,15 @@ from hierlib.diffusion.discrete import (
     linear_alpha_bar,
     masking_alpha_bar,
     u_turn_masked,
+    variational_loss,
 )
 from hierlib.diffusion.discrete.sampling import categorical
+from hierlib.nets import Transformer
 from hierlib.rhm.validity import accuracies
 
 TINY = rhm.Grammar.random(v=3, m=2, s=2, L=2, seed=0)
 STRINGS = TINY.enumerate()
-P0 = torch.tensor([0.5, 0.3, 0.2, 0.0])                      # law of independent tokens; symbol 3 never occurs
+P0 = torch.tensor([0.5, 0.3, 0.2, 0.0], dtype=torch.float64)       # law of independent tokens; symbol 3 never occurs
 
 
 def exact(g):
@@ -75,7 +77,7 @@ def test_categorical_never_draws_the_impossible():
 
 def test_categorical_frequencies():
     u = torch.rand(40_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert chisquare(torch.bincount(categorical(P0.expand(40_000, 4), u))[:3], P0[:3].double() * 40_000).pvalue > 1e-3
+    assert chisquare(torch.bincount(categorical(P0.expand(40_000, 4), u))[:3], P0[:3] * 40_000).pvalue > 1e-3
 
 
 # any order
@@ -168,7 +170,7 @@ def test_independent_tokens_come_out_with_their_law(process):
     assert len(record) == process.T and x.shape == (5000, 2)
     counts = torch.bincount(x.flatten(), minlength=4)
     assert counts[3] == 0 and len(counts) == 4
-    assert chisquare(counts[:3], P0[:3].double() * 10_000).pvalue > 1e-3
+    assert chisquare(counts[:3], P0[:3] * 10_000).pvalue > 1e-3
 
 
 def test_last_state_is_noised_by_the_first_signal():
@@ -204,7 +206,7 @@ def test_forward_backward_of_independent_tokens(process, t):
     forward = float(process.alpha_bar[t]) * torch.eye(process.states)[:4].double()
     noise = torch.ones(process.states) / 4 if process.states == 4 else F.one_hot(torch.tensor(4), 5)
     forward = forward + (1 - float(process.alpha_bar[t])) * noise.double()
-    joint = P0.double()[:, None] * forward
+    joint = P0[:, None] * forward
     law = forward @ (joint / joint.sum(0).clamp(min=1e-300)).T
     for a in range(3):
         x0 = torch.full((2500, 2), a)
@@ -221,7 +223,7 @@ def test_masked_u_turn():
     changed = (u_turn_masked(independent, x0, 0.4, 4, seed=0) != 0).double().mean()
     assert abs(changed - 0.4 * 0.5) < 4 * math.sqrt(0.2 * 0.8 / x0.numel())
     counts = torch.bincount(u_turn_masked(independent, x0, 1.0, 4, seed=0).flatten())
-    assert chisquare(counts, P0[:3].double() * x0.numel()).pvalue > 1e-3
+    assert chisquare(counts, P0[:3] * x0.numel()).pvalue > 1e-3
     x = u_turn_masked(exact(TINY), STRINGS, 0.5, 3, seed=0)
     assert TINY.is_valid(x).all() and 0.1 < (x != STRINGS).double().mean() < 0.9
 
@@ -240,6 +242,81 @@ def test_ancestral_takes_leading_dimensions_and_double_precision():
     assert x.shape == (2, 3, 5) and record[0].shape == (2, 3, 5, 4) and record[0].dtype == torch.float64
     assert torch.equal(x.view(6, 5), ancestral(process, independent, (6, 5), seed=0, dtype=torch.float64))
     assert ancestral(process, independent, (0, 5), seed=0).shape == (0, 5)
+
+
+@pytest.mark.parametrize("bad", [[math.nan, 1, 1], [1, 1, math.nan], [math.inf, 1, 1], [0, 0, 0]])
+def test_nothing_is_drawn_from_no_weights(bad):
+    p = torch.tensor([bad, [0.2, 0.3, 0.5]], dtype=torch.float32)
+    assert categorical(p, torch.tensor([0.6, 0.6]).double()).tolist() == [-1, 2]
+
+
+def broken(value, call):
+    """Independent tokens; at one call the logits of the last token of string 1 are all `value`."""
+    record = []
+
+    def denoiser(q):
+        record.append(q)
+        logits = independent(q).clone()
+        logits[1, -1] = value if len(record) == call else logits[1, -1]
+        return logits
+    return denoiser
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("sampler", [
+    lambda denoiser: any_order(denoiser, torch.full((3, 4), 4), 4, per_step=4, seed=0),
+    lambda denoiser: u_turn_masked(denoiser, torch.zeros(3, 4).long(), 1.0, 4, per_step=4, seed=0),
+    lambda denoiser: ancestral(Uniform(4, [1.0, 0.5, 0.0]), denoiser, (3, 4), seed=0),
+    lambda denoiser: ancestral(Masked(4, [1.0, 0.0]), denoiser, (3, 4), seed=0),
+    lambda denoiser: forward_backward(Uniform(4, [1.0, 0.5]), denoiser, torch.zeros(3, 4).long(), 1, seed=0),
+])
+def test_logits_that_are_no_numbers_are_an_error_and_not_symbol_0(sampler, value):
+    with pytest.raises(ValueError, match=r"denoiser\(likelihood\): must be logits without NaN.*\(1, 3\) of \(3, 4\)"):
+        sampler(broken(value, 1))
+
+
+def test_logits_that_are_not_drawn_from_may_be_anything():
+    x = torch.full((3, 4), 4)
+    x[1, -1] = 2                                              # visible
+    for call in (1, 4):                                       # at the fourth, string 1 has nothing left to draw
+        assert any_order(broken(math.nan, call), x, 4, seed=0)[1, -1] == 2
+    assert ancestral(Masked(4, [1.0, 0.0]), broken(math.nan, 1), x=x, seed=0)[1, -1] == 2
+    a, b = (any_order(denoiser, torch.full((3, 4), 4), 4, seed=0) for denoiser in (broken(math.nan, 9), independent))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("sampler", [
+    lambda g: ancestral(Masked(12, masking_alpha_bar(3)), exact(g), (200, 8), seed=0),
+    lambda g: any_order(exact(g), torch.full((200, 8), 12), 12, per_step=3, seed=0),
+])
+def test_parallel_draws_that_contradict_the_grammar_are_named(sampler):
+    g = rhm.Grammar.random(v=12, m=3, s=2, L=3, seed=0)
+    with pytest.raises(ValueError, match=r"^the denoiser refuses a string that was drawn.*in one step") as info:
+        sampler(g)
+    assert "contradictory" in str(info.value.__cause__)
+    x = torch.full((1, 8), 12)
+    x[0, :2] = next(ab for ab in torch.cartesian_prod(torch.arange(12), torch.arange(12))
+                    if not (g.rules[0] == ab).all(-1).any())
+    with pytest.raises(ValueError, match=r"^likelihood\[0\] is contradictory"):       # it came with the caller's string
+        any_order(exact(g), x, 12, seed=0)
+
+
+@pytest.mark.parametrize("around", [torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_samplers_within_inference_mode_and_autocast(around):
+    net, gen = Transformer(3, 4, 8, 2, 1), torch.Generator().manual_seed(0)
+    torch.nn.init.normal_(net.readout.weight, generator=gen)
+    for sampler in (lambda f: any_order(f, torch.full((50, 4), 3), 3, seed=0),
+                    lambda f: ancestral(Uniform(3, linear_alpha_bar(9)), f, (50, 4), seed=0),
+                    lambda f: ancestral(Masked(3, masking_alpha_bar(9)), f, (50, 4), seed=0)):
+        plain, record = [sampler(f) for f in (net, forgiving(TINY))], []
+        with around():
+            found = [sampler(f) for f in (calls(net, record), forgiving(TINY))]
+        assert torch.equal(plain[1], found[1]), "exact inference is exact"
+        assert (plain[0] == found[0]).double().mean() > 0.9 and record[0].dtype == torch.float32
+    plain = variational_loss(Uniform(3, linear_alpha_bar(9)), net, STRINGS, seed=0)
+    with around():
+        found = variational_loss(Uniform(3, linear_alpha_bar(9)), net, STRINGS, seed=0)
+    assert found.dtype == torch.float32 and torch.allclose(found, plain, rtol=0.1, atol=0.01)      # bfloat16 within net
 
 
 U, X = Uniform(4, [1.0, 0.5, 0.0]), torch.zeros(2, 3, dtype=torch.int64)

@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 import time
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 SCALE = 2.0
@@ -80,6 +81,41 @@ def awkward(x):
     return {"square": x * x}
 
 
+class Full(Awkward):
+    """Says what it holds."""
+
+    def __init__(self, a, b):
+        super().__init__(a, b)
+        self.held = a
+
+    def __str__(self):
+        return f"held {self.held}"
+
+
+class Unreadable:
+    """Can be pickled, and not unpickled."""
+
+    def __reduce__(self):
+        return int, ("x",)
+
+
+def ends(how):
+    """End in the way that is named."""
+    if how == "result":
+        return {"a": Unreadable()}
+    if how == "lambda":
+        return {"a": lambda: 0}
+    if how == "exit":
+        sys.exit(3)
+    if how == "unicode":
+        b"\xff".decode()
+    if how == "file":
+        Path("/no/such/file").read_bytes()
+    raise {"awkward": Awkward(1, 2), "full": Full(1, 2), "unpicklable": Full(lambda: 0, 1), "key": KeyError(how),
+           "pool": BrokenExecutor("its own"), "group": ExceptionGroup("two", [Awkward(1, 2), OSError(2, "x")]),
+           "unreadable": Full(Unreadable(), 1)}[how]
+
+
 def deaf(x, folder):
     """Of two at once, the first time, 0 cannot be terminated and 1 dies."""
     there = Path(folder[0], "deaf")
@@ -91,7 +127,7 @@ def deaf(x, folder):
     if x == 0 and not there.exists():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         there.touch()
-        time.sleep(3600)
+        time.sleep(10**6)                                # longer than any run of the tests
     return {"square": x * x}
 
 

@@ -1,11 +1,16 @@
 """A checkpoint is whole or not there, and belongs to one run."""
 
 import contextlib
+import enum
 import os
 import random
+from collections import OrderedDict, defaultdict, namedtuple
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hierlib
 from hierlib.lab import checkpoint
@@ -35,6 +40,13 @@ def test_round_trip_and_absence(tmp_path):
     umask = os.umask(0)
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask           # not the private mode of temporary files
+
+
+def test_a_configuration_may_hold_numbers_of_numpy(tmp_path):
+    checkpoint.save(tmp_path / "a", STATE, {"config": {"P": np.int64(2), "lr": np.float32(0.5), "n": torch.tensor(3)}})
+    assert checkpoint.load(tmp_path / "a", {"config": {"P": 2, "lr": 0.5, "n": 3}})
+    with pytest.raises(ValueError, match=r"config.P = 2, here config.P = 3"):
+        checkpoint.load(tmp_path / "a", {"config": {"P": np.int64(3), "lr": 0.5, "n": 3}})
 
 
 def test_what_json_cannot_tell_apart_is_the_same_run(tmp_path):
@@ -108,10 +120,74 @@ class Evil:
 
 def test_no_code_of_the_file_is_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    checkpoint.save("a", {"step": Evil()}, RUN)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "loadable", lambda state: state)
+        checkpoint.save("a", {"step": Evil()}, RUN)
     with pytest.raises(ValueError, match="tensors and plain values only"):
         checkpoint.load("a", RUN)
     assert not os.path.exists("ran")
+
+
+class Flag(enum.IntEnum):
+    UP = 1
+
+
+class Marked(torch.Tensor):
+    """A tensor of another class, which no file may name."""
+
+
+Pair = namedtuple("Pair", ["a", "b"])
+FORMS = [                                                          # and what they are loaded as
+    (None, None), (True, True), (np.True_, True), (2**80, 2**80), (np.uint8(7), 7), (Flag.UP, 1), (0.1, 0.1),
+    (np.float64(0.1), 0.1), (np.array(0.5), 0.5), (float("inf"), float("inf")), ("ν\ud800", "ν\ud800"),
+    (np.str_("x"), "x"), (torch.tensor(3), torch.tensor(3)), (torch.float64, torch.float64),
+    (torch.nn.Parameter(torch.ones(2)), torch.ones(2)), (torch.ones(2).as_subclass(Marked), torch.ones(2)),
+    (torch.arange(6.0).view(2, 3).T, torch.arange(6.0).view(2, 3).T), (torch.device("cpu"), torch.device("cpu")),
+]
+KEYS = [("a", "a"), (3, 3), (np.int64(4), 4), (np.str_("b"), "b")]
+
+
+def nested(inner):
+    lists = st.lists(inner, max_size=3)
+    dicts = st.lists(st.tuples(st.sampled_from(KEYS), inner), max_size=3, unique_by=lambda item: item[0][1])
+    return st.one_of(
+        lists.map(lambda x: ([a for a, _ in x], [b for _, b in x])),
+        lists.map(lambda x: (tuple(a for a, _ in x), tuple(b for _, b in x))),
+        st.tuples(inner, inner).map(lambda x: (Pair(x[0][0], x[1][0]), (x[0][1], x[1][1]))),
+        st.tuples(st.sampled_from([dict, OrderedDict, lambda items: defaultdict(list, items)]), dicts).map(
+            lambda x: (x[0]((k[0], v[0]) for k, v in x[1]), {k[1]: v[1] for k, v in x[1]})),
+    )
+
+
+def like(a, b):
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(like, a, b))
+    if isinstance(a, dict):
+        return type(a) is type(b) and list(a) == list(b) and all(like(a[k], b[k]) for k in a)
+    return type(a) is type(b) and same(a, b)
+
+
+@given(st.recursive(st.sampled_from(FORMS), nested, max_leaves=8))
+def test_what_is_written_is_loaded_as_plain_values(state):
+    given, plain = state
+    (FOLDER / "a").unlink(missing_ok=True)
+    checkpoint.save(FOLDER / "a", {"x": given}, RUN)
+    assert like(checkpoint.load(FOLDER / "a", RUN), {"x": plain})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _folder_of_the_property_test(tmp_path_factory):
+    global FOLDER
+    FOLDER = tmp_path_factory.mktemp("states")
+
+
+@pytest.mark.parametrize("bad", [{1}, np.ones(2), 1j, b"x", object(), print, Evil(), np.datetime64("2020"), range(2)])
+def test_what_could_not_be_loaded_is_refused_with_its_place(tmp_path, bad):
+    with pytest.raises(ValueError, match=r"checkpoint: state\['a'\]\[1\]\['b'\] = .*nothing else could be loaded"):
+        checkpoint.save(tmp_path / "a", {"a": [0, {"b": bad}]}, RUN)
+    with pytest.raises(ValueError, match=r"a key of state\['a'\]\[1\] = .*nothing else could be loaded"):
+        checkpoint.save(tmp_path / "a", {"a": {(1, print): 0}}, RUN)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -138,7 +138,7 @@ def test_many_pairs_in_pieces(monkeypatch):
 def test_one_group_or_many_and_errors_of_the_norm():
     x = chain(500, 10, 3)
     one, many = pair_correlation(x, apart(10, 2)[0], V), pair_correlation(x, apart(10, 2, 9), V)
-    assert one.square.shape == () and many.square.shape == (2,) and torch.equal(one.square, many.square[0])
+    assert one.square.shape == () and many.square.shape == (2,) and torch.allclose(one.square, many.square[0])
     assert many.norm_error[0] == pytest.approx(float(many.error[0] / (2 * many.norm[0])))
     zero = pair_correlation(torch.randint(V, (500, 10), generator=torch.Generator().manual_seed(0)), apart(10, 3, 4), V)
     assert torch.isfinite(zero.norm_error).all()

@@ -1,16 +1,18 @@
+import copyreg
 import functools
 import itertools
 import json
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import struct
 import subprocess
 import sys
 import time
 import weakref
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -25,9 +27,11 @@ from pandas.testing import assert_frame_equal
 from hierlib.lab import store as stores
 from hierlib.lab.store import Store, code_version
 from hierlib.lab.sweep import SweepError, sweep
+from hierlib.lab.workers import _Errand, _opened
 from tests.lab import sweep_tasks as tasks
 
 GRID = {"x": [3, 1, 2], "y": ["a", "b"]}
+forks = functools.partial(ProcessPoolExecutor, 2, mp_context=multiprocessing.get_context("fork"))
 processes = functools.partial(ProcessPoolExecutor, 2, mp_context=multiprocessing.get_context("spawn"))
 threads = functools.partial(ThreadPoolExecutor, 2)
 
@@ -60,7 +64,7 @@ DASK = """if True:
 
         grid = {"x": range(5), "folder": [str(folder)]}
         try:
-            sweep(tasks.kills, grid, executor=pool, store=folder / "store")
+            sweep(tasks.kills, grid, executor=pool, store=folder / "store", version="1")
         except SweepError as error:
             (configuration, died), = error.failures
             assert configuration["x"] == 3 and "died again when it ran alone" in str(died)
@@ -70,7 +74,8 @@ DASK = """if True:
             raise AssertionError("nothing failed")
         (folder / "cured").touch()
         (folder / "log").unlink()
-        assert list(sweep(tasks.kills, grid, executor=pool, store=folder / "store").square) == [0, 1, 4, 9, 16]
+        frame = sweep(tasks.kills, grid, executor=pool, store=folder / "store", version="1")
+        assert list(frame.square) == [0, 1, 4, 9, 16]
         # neither the store nor the cluster's own cache answers for the failed task
         assert tasks.calls(folder) == [3]
     print("as it should be")
@@ -155,17 +160,17 @@ def test_tasks_are_handed_out_as_there_is_room():
 
 def test_a_second_call_is_a_no_op_and_a_larger_grid_runs_the_rest(tmp_path):
     grid = {"x": [2, 0, 1], "folder": [str(tmp_path)]}
-    first = sweep(tasks.logged, grid, store=tmp_path / "deep" / "store")
+    first = sweep(tasks.logged, grid, store=tmp_path / "deep" / "store", version="1")
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "deep" / "store").iterdir()}
 
     def never():
         raise AssertionError("no executor is made when nothing is missing")
 
-    again = sweep(tasks.logged, grid, store=tmp_path / "deep" / "store", executor=never)
+    again = sweep(tasks.logged, grid, store=tmp_path / "deep" / "store", version="1", executor=never)
     assert_frame_equal(first, again, check_exact=True)
     assert tasks.calls(tmp_path) == [2, 0, 1] and len(files) == 3
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "deep" / "store").iterdir()}
-    sweep(tasks.logged, grid | {"x": [5, 1, 0, 4]}, store=tmp_path / "deep" / "store")
+    sweep(tasks.logged, grid | {"x": [5, 1, 0, 4]}, store=tmp_path / "deep" / "store", version="1")
     assert tasks.calls(tmp_path) == [2, 0, 1, 5, 4]
     sweep(tasks.logged, grid, store=tmp_path / "deep" / "store", version="mine")
     assert tasks.calls(tmp_path) == [2, 0, 1, 5, 4, 2, 0, 1], "another version is another result"
@@ -173,7 +178,8 @@ def test_a_second_call_is_a_no_op_and_a_larger_grid_runs_the_rest(tmp_path):
 
 def test_what_the_store_gives_back_is_bitwise_what_was_computed(tmp_path):
     values = [math.pi, -0.0, 5e-324, math.inf, -math.inf, math.nan, 0.1 + 0.2, 2**70, True, None, "ν\ud800\n", -7]
-    frames = [sweep(lambda i: {"value": values[i]}, {"i": range(len(values))}, store=tmp_path) for _ in range(2)]
+    grid = {"i": range(len(values))}
+    frames = [sweep(lambda i: {"value": values[i]}, grid, store=tmp_path, version="1") for _ in range(2)]
     for value, *stored in zip(values, *(frame.value.astype(object) for frame in frames)):
         for one in stored:
             assert type(one) is type(value)
@@ -210,7 +216,7 @@ def test_files_of_dead_drivers_are_swept_away_and_a_failed_write_leaves_none(tmp
     for path in (dead, alive):
         path.write_text("{")
     os.utime(dead, (time.time() - 4000,) * 2)
-    sweep(pair, {"x": [0]}, store=tmp_path)
+    sweep(pair, {"x": [0]}, store=tmp_path, version="1")
     assert not dead.exists() and alive.exists() and len(list(tmp_path.iterdir())) == 2
 
     def full(*_):
@@ -218,38 +224,41 @@ def test_files_of_dead_drivers_are_swept_away_and_a_failed_write_leaves_none(tmp
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="disk full"):
-        sweep(pair, {"x": [0, 1]}, store=tmp_path)
+        sweep(pair, {"x": [0, 1]}, store=tmp_path, version="1")
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_version_follows_the_code(monkeypatch):
-    before = code_version(tasks.several)
-    assert before == code_version(tasks.several) and code_version(tasks.fails) != code_version(tasks.waits)
-    for name, value in {"SCALE": 3.0, "helper": pair}.items():      # a constant of a helper; a helper
-        with monkeypatch.context() as patch:
-            patch.setattr(tasks, name, value)
-            assert code_version(tasks.several) != before
+def test_a_stored_sweep_needs_a_version_and_follows_the_source(monkeypatch):
+    """What else a task reads (constants of any type, helpers, classes, closures) is told apart by `version` alone."""
+    before = code_version(tasks.several, "1")
+    assert before == code_version(tasks.several, "1") != code_version(tasks.several, "2")
+    assert code_version(tasks.fails, "1") != code_version(tasks.waits, "1")
+    cached = functools.lru_cache(tasks.several)
+    assert code_version(cached, "1") == before, "a wrapper is seen through"
     with monkeypatch.context() as patch:
         patch.setattr(stores, "_library", lambda: "another hierlib")
-        assert code_version(tasks.several) != before
-
-    def make(k, log):
-        def task(x):
-            nonlocal count
-            count += 1
-            log.append(x)
-            return {"y": k * x}
-        count = len(log)
-        return task
-
-    assert code_version(make(1, [])) == code_version(make(1, [0])) != code_version(make(2, []))
-    partials = [functools.partial(pair, y=1), functools.partial(pair, y=2), functools.partial(pair, 1), pair]
-    assert len({code_version(task) for task in partials}) == 4
+        assert code_version(tasks.several, "1") != before
+    partials = [functools.partial(pair, y=1), functools.partial(pair, y=np.int64(2)), functools.partial(pair, 1), pair]
+    assert len({code_version(task, "1") for task in partials}) == 4
+    with pytest.raises(ValueError, match="plain values only bound"):
+        code_version(functools.partial(pair, y=object()), "1")
     namespace = {}
     exec("def unseen(x): return {}", namespace)
-    for task in (namespace["unseen"], [].append, functools.partial(pair, y=object()), print):
-        with pytest.raises(ValueError, match="version = None: must be given"):
-            code_version(task)
+    assert code_version(namespace["unseen"], "1") != code_version(namespace["unseen"], "2")
+
+
+@pytest.mark.parametrize("version", [None, ""])
+def test_a_store_without_a_version_is_refused_before_anything_runs(tmp_path, version):
+    with pytest.raises(ValueError, match=f"version = {version!r}: must be a string where there is a store"):
+        sweep(tasks.logged, {"x": [1], "folder": [str(tmp_path)]}, store=tmp_path / "store", version=version)
+    assert tasks.calls(tmp_path) == []
+
+
+def test_a_store_at_home_is_found_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    sweep(pair, {"x": [0]}, store="~/rows", version="1")
+    assert len(list((tmp_path / "rows").glob("*.json"))) == 1 and not Path("~").exists()
 
 
 def test_the_library_digest_covers_every_module(tmp_path, monkeypatch):
@@ -286,7 +295,7 @@ def test_a_seed_is_part_of_what_is_stored(tmp_path):
     def draw(x, seed):
         return {"drawn": seed}
 
-    one, two, again = (sweep(draw, {"x": [0]}, seed=seed, store=tmp_path).drawn[0] for seed in (1, 2, 1))
+    one, two, again = (sweep(draw, {"x": [0]}, seed=seed, store=tmp_path, version="1").drawn[0] for seed in (1, 2, 1))
     assert one == again != two and len(list(tmp_path.iterdir())) == 2
 
 
@@ -296,7 +305,7 @@ def test_a_seed_is_part_of_what_is_stored(tmp_path):
 def test_an_exception_costs_its_own_task_only(tmp_path, executor):
     grid = {"x": range(6), "folder": [str(tmp_path)]}
     with pytest.raises(SweepError, match="2 of 6 tasks failed") as caught:
-        sweep(tasks.fails, grid, executor=executor, store=tmp_path / "store")
+        sweep(tasks.fails, grid, executor=executor, store=tmp_path / "store", version="1")
     error = caught.value
     assert [configuration["x"] for configuration, _ in error.failures] == [1, 4]
     assert "'x': 4" in str(error) and "ArithmeticError: no 4" in str(error)
@@ -304,7 +313,7 @@ def test_an_exception_costs_its_own_task_only(tmp_path, executor):
     assert list(error.frame.square) == [0, 4, 9, 25] and len(list((tmp_path / "store").iterdir())) == 4
     (tmp_path / "cured").touch()
     (tmp_path / "log").unlink()
-    assert list(sweep(tasks.fails, grid, store=tmp_path / "store").square) == [0, 1, 4, 9, 16, 25]
+    assert list(sweep(tasks.fails, grid, store=tmp_path / "store", version="1").square) == [0, 1, 4, 9, 16, 25]
     assert tasks.calls(tmp_path) == [1, 4]
 
 
@@ -312,7 +321,7 @@ def test_an_exception_costs_its_own_task_only(tmp_path, executor):
                                     pd.DataFrame([[1, 2]], columns=["a", "a"]), pd.DataFrame([[1]])])
 def test_a_result_that_is_no_row_is_a_failure_of_its_task(result, tmp_path):
     with pytest.raises(SweepError, match=r"(?s)ValueError: result = .*: must") as caught:
-        sweep(lambda x: result if x else {"a": 0}, {"x": [0, 1]}, store=tmp_path)
+        sweep(lambda x: result if x else {"a": 0}, {"x": [0, 1]}, store=tmp_path, version="1")
     assert list(caught.value.frame.a) == [0] and len(list(tmp_path.iterdir())) == 1
 
 
@@ -343,7 +352,7 @@ def test_an_interrupt_keeps_what_is_stored_and_cancels_what_waits(tmp_path):
         return {"y": x}
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(interrupted, {"x": range(5)}, store=tmp_path)
+        sweep(interrupted, {"x": range(5)}, store=tmp_path, version="1")
     assert len(list(tmp_path.iterdir())) == 2
 
     class Held(Executor):
@@ -374,7 +383,7 @@ def test_kill_9_of_a_worker_costs_its_own_task_only(tmp_path, own):
         return pools[-1]
 
     with pytest.raises(SweepError, match="1 of 9 tasks failed") as caught:
-        sweep(tasks.kills, grid, executor=make if own else processes(), store=tmp_path / "store")
+        sweep(tasks.kills, grid, executor=make if own else processes(), store=tmp_path / "store", version="1")
     (configuration, error), = caught.value.failures
     assert configuration["x"] == 3 and "died again when it ran alone" in str(error)
     assert isinstance(error.__cause__, BrokenProcessPool)
@@ -384,13 +393,14 @@ def test_kill_9_of_a_worker_costs_its_own_task_only(tmp_path, own):
     assert len(pools) <= 3 * own, "one, one after the crash, and one after the suspect's second"
     (tmp_path / "cured").touch()
     (tmp_path / "log").unlink()
-    assert len(sweep(tasks.kills, grid, store=tmp_path / "store")) == 9 and tasks.calls(tmp_path) == [3]
+    assert len(sweep(tasks.kills, grid, store=tmp_path / "store", version="1")) == 9 and tasks.calls(tmp_path) == [3]
 
 
 def test_a_worker_killed_from_outside_costs_nothing(tmp_path):
     grid = {"x": [4, 5, 6, 7], "folder": [str(tmp_path)]}
     with processes() as pool:
-        assert list(sweep(tasks.kills, grid, executor=pool, store=tmp_path / "store").square) == [16, 25, 36, 49]
+        frame = sweep(tasks.kills, grid, executor=pool, store=tmp_path / "store", version="1")
+    assert list(frame.square) == [16, 25, 36, 49]
     counts = [tasks.calls(tmp_path).count(x) for x in grid["x"]]
     assert counts[1] == 2 and max(counts) == 2 and len(list((tmp_path / "store").iterdir())) == 4
 
@@ -420,10 +430,61 @@ def test_one_crash_makes_one_new_pool():
 def test_an_exception_that_cannot_travel_costs_its_own_task_only():
     with processes() as pool, pytest.raises(SweepError, match="1 of 3 tasks failed") as caught:
         sweep(tasks.awkward, {"x": range(3)}, executor=pool)
+        assert pool.submit(int).result() == 0
     assert caught.value.failures[0][0] == {"x": 1} and list(caught.value.frame.x) == [0, 2]
 
 
-@pytest.mark.timeout(120)
+WAYS = ["awkward", "full", "key", "file", "unicode", "exit", "pool", "unpicklable", "unreadable", "group", "result",
+        "lambda"]
+
+
+@pytest.mark.parametrize("executor", [None, threads, processes, forks], ids=["serial", "threads", "spawn", "fork"])
+def test_the_real_exception_comes_back_from_everywhere(monkeypatch, executor):
+    made = []
+    for kind in [kind for kind in copyreg.dispatch_table if issubclass(kind, BaseException)]:
+        monkeypatch.delitem(copyreg.dispatch_table, kind)          # Dask's way of pickling, once it is imported
+
+    def make():
+        made.append(executor())
+        return made[-1]
+
+    with pytest.raises(SweepError) as caught:
+        sweep(tasks.ends, {"how": WAYS}, executor=executor and make)
+    assert len(made) <= 1, "no pool breaks"
+    found = {configuration["how"]: error for configuration, error in caught.value.failures}
+    assert list(found) == WAYS
+    for how, kind, text in [("awkward", tasks.Awkward, "awkward"), ("full", tasks.Full, "held 1"),
+                            ("key", KeyError, "'key'"), ("file", FileNotFoundError, "No such file"),
+                            ("unicode", UnicodeDecodeError, "can't decode byte 0xff"), ("exit", SystemExit, "3"),
+                            ("pool", BrokenExecutor, "its own")]:
+        assert type(found[how]) is kind and text in str(found[how])
+    assert found["file"].filename == "/no/such/file" and found["exit"].code == 3 and found["full"].held == 1
+    for how, kind, text in [("unpicklable", tasks.Full, "held <function"), ("unreadable", tasks.Full, "held <tests."),
+                            ("group", ExceptionGroup, r"two (2 sub-exceptions)")]:
+        assert text in str(found[how])                             # and, where it cannot travel, its class by name
+        assert type(found[how]) is kind or f"{kind.__name__}: " in str(found[how])
+    if made and isinstance(made[0], ProcessPoolExecutor):
+        for how in set(WAYS) - {"result"}:
+            note, = found[how].__notes__
+            assert note.startswith("In its worker:\n") and "_errand" not in note
+            assert (", in ends\n" in note) == (how != "lambda"), "the lines of the task"
+        assert "its result cannot be unpickled here (ValueError: invalid literal" in str(found["result"])
+        assert "pickle" in str(found["lambda"])
+
+
+@given(st.sampled_from([ValueError, KeyError, OSError, StopIteration, SystemExit, KeyboardInterrupt]),
+       st.lists(st.none() | st.integers() | st.text() | st.binary()))
+def test_exceptions_come_back_as_they_were(kind, arguments):
+    def call():
+        error = kind(*arguments)
+        error.more = arguments
+        raise error
+
+    result, error = _opened(*pickle.loads(pickle.dumps(_Errand()))(call))
+    twin = kind(*arguments)                                        # one of OSError's own, for some
+    assert result is None and type(error) is type(twin) and error.args == twin.args and error.more == arguments
+
+
 def test_a_worker_that_cannot_be_terminated_is_not_waited_for(tmp_path):
     grid = [{"x": x, "folder": [str(tmp_path)]} for x in range(3)]
     assert list(sweep(tasks.deaf, grid, executor=processes).square) == [0, 1, 4] and (tmp_path / "died").exists()
@@ -440,9 +501,9 @@ def test_kill_9_of_the_driver_costs_what_was_running_only(tmp_path):
               executor=pool, version="1")
     """
     driver = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
-    stored, end = tmp_path / "store", time.time() + 120
+    stored = tmp_path / "store"
     while not (set(tasks.calls(tmp_path)) >= {4, 5} and len(list(stored.glob("*.json"))) == 4):
-        assert driver.poll() is None and time.time() < end
+        assert driver.poll() is None
         time.sleep(0.02)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
@@ -492,9 +553,9 @@ def test_a_task_that_cannot_travel_is_told_at_once(monkeypatch):
     ({"grid": [{"x": (1, 2)}, {"x": [1, 2]}]}, "without repeated"),
     ({"grid": [{"x": 1}, {"y": 1}]}, "with the keys of its first"), ({"grid": [3]}, "grid = 3: must be made of dicts"),
     ({"grid": [{1: 2}]}, "string keys"), ({"grid": {"seed": [1]}, "seed": 0}, "without 'seed'"),
-    ({"seed": -1}, "seed = -1"), ({"version": ""}, "version = ''"), ({"version": 3}, "version = 3"),
+    ({"seed": -1}, "seed = -1"),
     ({"executor": 3}, "executor = 3: must be None, a concurrent"), ({"executor": dict}, "executor = .*not a dict"),
-    ({"store": __file__}, "store = .*must be a folder"),
+    ({"store": __file__, "version": "1"}, "store = .*must be a folder"),
     ({"task": lambda x: {"x": 1}}, "'x'.*must not be named like a column"),
 ])
 def test_bad_input_is_named(arguments, message):
@@ -503,7 +564,7 @@ def test_bad_input_is_named(arguments, message):
 
 
 def test_progress_counts_all_tasks(tmp_path, capsys):
-    sweep(pair, {"x": [0]}, store=tmp_path)
+    sweep(pair, {"x": [0]}, store=tmp_path, version="1")
     assert capsys.readouterr().err == ""
-    sweep(pair, {"x": [0, 1]}, store=tmp_path, progress=True)
+    sweep(pair, {"x": [0, 1]}, store=tmp_path, version="1", progress=True)
     assert "2/2" in capsys.readouterr().err

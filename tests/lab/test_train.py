@@ -1,6 +1,8 @@
 """The training loop against explicit loops and closed forms, and against kills."""
 
+import contextlib
 import copy
+import enum
 import itertools
 import math
 import os
@@ -12,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import tqdm.auto
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from hierlib.lab import generator
+from hierlib.lab import generator, loop
 from hierlib.lab.report import Report, log_steps, warmup_decay
 from hierlib.lab.train import train
 from tests.lab import killed_run
@@ -110,7 +113,8 @@ def test_the_loop_is_the_explicit_one_bit_by_bit():
             for m, p in zip(mean.parameters(), twin.parameters()):
                 m.lerp_(p, 1 - beta)
         if t + 1 in (1, 5, 100, 150):
-            expected.append((t + 1, sum(losses) / len(losses), copy.deepcopy(mean.state_dict())))
+            total = float(np.cumsum(losses)[-1])     # one after the other: Python's sum is exact from 3.12 on
+            expected.append((t + 1, total / len(losses), copy.deepcopy(mean.state_dict())))
             losses = []
     assert [r[0] for r in reports] == [0, 1, 5, 100, 150] and [r[3] for r in reports] == [False] * 4 + [True]
     assert reports[0][1] is None
@@ -367,29 +371,18 @@ def test_a_generator_as_seed_is_continued():
 
 
 def test_progress_bar(tmp_path, monkeypatch, capsys):
-    bars = []
-
-    class Bar(tqdm.auto.tqdm):
-        def __init__(self, **arguments):
-            super().__init__(**arguments)
-            bars.append(arguments)
-
-        def close(self):
-            bars.append(self.n)
-            super().close()
-
-    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    bars, made = [], loop.bar
+    monkeypatch.setattr(loop, "bar", lambda *a, **more: bars.append(made(*a, **more)) or bars[-1])
     next(train(linear(), full, steps=5, checkpoint=tmp_path / "a", every=3))
-    assert not bars and not capsys.readouterr().err                # none by default: it would be stored in a notebook
+    assert not bars and not capsys.readouterr().err                # none by default
     assert last(train(linear(), full, steps=5, progress=True)).last
-    assert bars[0]["total"] == 5 and bars[0]["initial"] == 0 and not bars[0]["leave"] and 5 in bars[1:]
-    assert "0/5" in capsys.readouterr().err
+    shown, = bars
+    assert (shown.total, shown.initial, shown.n) == (5, 0, 5) and "0/5" in capsys.readouterr().err
     reports = train(linear(), full, steps=5, checkpoint=tmp_path / "a", every=3)
     while next(reports).step < 4:
         pass
-    del bars[:]
-    last(train(linear(), full, steps=5, checkpoint=tmp_path / "a", every=3, progress=True))
-    assert bars[0]["initial"] == 3 and 5 in bars[1:]
+    last(train(linear(), full, steps=5, checkpoint=tmp_path / "a", every=3, progress="fitting a line"))
+    assert (bars[1].initial, bars[1].n) == (3, 5) and "fitting a line:  60%" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------ checkpoints
@@ -480,7 +473,7 @@ def test_a_finished_run_yields_its_last_report_only(tmp_path, reference):
     assert counts == [90, 0] and again[0] == [90] and again[1].last and equal(first, again) and equal(first, reference)
     assert again[1].loss == first[1].loss and again[1].held_out == first[1].held_out
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == mark   # nothing new, nothing written
-    assert again[1].seconds == pytest.approx(first[1].seconds, rel=0.5)
+    assert again[1].seconds >= first[1].seconds
 
 
 def test_a_finished_run_takes_a_new_measurement(tmp_path):
@@ -549,7 +542,7 @@ def test_killed_at_any_instant(tmp_path):
     # SIGKILL at random times, and at each fsync and rename in turn; see killed_run
     env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}       # autograd on GPUs does not fork
     done = subprocess.run([sys.executable, "-m", "tests.lab.killed_run", tmp_path], cwd=ROOT, env=env,
-                          capture_output=True, text=True, timeout=500, check=False)
+                          capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kills = dict(line.split() for line in done.stdout.splitlines())
     assert int(kills["random"]) >= 5 and int(kills["writing"]) >= 10
@@ -563,6 +556,174 @@ def test_killed_at_any_instant(tmp_path):
             assert all(torch.equal(found["states"][net][name], t) for name, t in state.items())
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".ckpt"] * 2 + [".pt"] * 3     # no leftovers
     assert len(expected["best_step"]) == killed_run.E
+
+
+class Interrupted:
+    """A loss that stops the run in its update `stop` and counts the updates."""
+
+    def __init__(self, loss, stop=None):
+        self.loss, self.stop, self.calls = loss, stop, 0
+
+    def __call__(self, model, rng):
+        self.calls += 1
+        if self.calls == self.stop:
+            raise KeyboardInterrupt
+        return self.loss(model, rng)
+
+
+def resumed(path, run, stop):
+    """Return ``run(None, None)`` left alone, and what becomes of it when its update `stop` is interrupted."""
+    with pytest.raises(KeyboardInterrupt):
+        run(path, stop)
+    return run(None, None), run(path, None)
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize("number", [float, np.float64, np.float32, np.array, lambda x: np.array(x, np.float32)])
+def test_rates_from_numpy_are_resumed_as_pythons_own(tmp_path, number):
+    def run(path, stop, plain=lambda x: x):
+        def adam(parameters):
+            made = torch.optim.AdamW(parameters)
+            for name, value in {"lr": 0.03, "eps": 1e-3, "weight_decay": 0.1}.items():
+                made.param_groups[0][name] = plain(number(value))
+            made.param_groups[0]["betas"] = plain(number(0.9)), plain(number(0.99))
+            return made
+
+        net = perceptron(0)
+        report = last(train(net, Interrupted(batch, stop), steps=9, optimiser=adam, checkpoint=path, every=1, ema=0.5,
+                            schedule=lambda t: plain(number(1 - t / 12)), clip=number(1.0), margin=number(0.0)))
+        return [*net.parameters(), *report.model.parameters()]
+
+    alone, again = resumed(tmp_path / "a", run, 5)
+    assert all(map(torch.equal, alone, again)) and all(map(torch.equal, alone, run(None, None, float)))
+
+
+@given(st.dictionaries(st.sampled_from(["name", "more"]), st.recursive(
+    st.sampled_from([None, True, 3, 0.5, "w", np.float32(0.5), np.int64(2), np.True_, np.array(0.5), torch.float32,
+                     torch.ones(2), nn.Parameter(torch.ones(1)), np.ones(2), {1}, object(), print, 1j, b"", Path("a")]),
+    lambda inner: st.lists(inner, max_size=2) | st.tuples(inner, inner) | st.dictionaries(st.integers(0, 3), inner),
+    max_leaves=4)))
+def test_what_a_group_holds_is_refused_before_the_first_step_or_loaded_again(extra):
+    path, loss = FOLDER / "group.pt", Interrupted(batch)
+    path.unlink(missing_ok=True)
+
+    def start():
+        return train(linear(), loss, steps=3, checkpoint=path, optimiser=lambda p: torch.optim.SGD(
+            [{"params": p} | extra], 0.1))
+
+    try:
+        last(start())
+    except ValueError as error:
+        assert not path.exists() and loss.calls == 0
+        assert "nothing else could be loaded" in str(error) or "must be a number" in str(error)
+    else:
+        loss.stop, loss.calls = 1, 0
+        assert last(start()).step == 3 and loss.calls == 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _folder_of_the_property_test(tmp_path_factory):
+    global FOLDER
+    FOLDER = tmp_path_factory.mktemp("groups")
+
+
+def test_what_is_logged_is_plain(tmp_path):
+    class Size(enum.IntEnum):
+        SMALL = 1
+
+    class Name(enum.StrEnum):
+        A = "a"
+
+    for _ in range(2):
+        for report in train(linear(), full, steps=2, checkpoint=tmp_path / "a"):
+            report.log(size=Size.SMALL, name=[Name.A], rate=np.float64(0.5), pair=(np.int8(1), np.bool_(True)))
+    row = report.history[-1]
+    assert [type(x) for x in (row["size"], *row["name"], row["rate"], *row["pair"])] == [int, str, float, int, bool]
+    assert (row["size"], row["name"], row["rate"], row["pair"]) == (1, ["a"], 0.5, [1, True])
+
+
+OPTIMISERS = [name for name, kind in vars(torch.optim).items() if isinstance(kind, type)
+              and name not in ("Optimizer", "LBFGS", "SparseAdam", "Muon")]      # a closure; sparse ones, matrices only
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_every_optimiser_is_resumed(tmp_path, name, dtype):
+    # NAdam's product of momenta is float32 for weights of float64, and torch casts it when it loads
+    def run(path, stop):
+        net = perceptron(0).to(dtype)
+        last(train(net, Interrupted(lambda m, rng: m(torch.rand(8, 3, generator=rng).to(dtype)).square().mean(), stop),
+                   steps=9, checkpoint=path, every=1, optimiser=lambda p: getattr(torch.optim, name)(p, lr=0.01)))
+        return list(net.parameters())
+
+    alone, again = resumed(tmp_path / "a", run, 6)
+    assert all(map(torch.equal, alone, again)) and not torch.equal(alone[0], perceptron(0).to(dtype)[0].weight)
+
+
+@pytest.mark.parametrize("E", [None, 2])
+def test_clipping_and_resuming_where_a_part_is_trained(tmp_path, E):
+    # the first layer, whose gradient is the larger one, is not trained: it must not enter the norm, and no step before
+    def make():
+        net = perceptron(0) if E is None else Stack([perceptron(seed) for seed in range(E)])
+        return net, list(net.parameters())
+
+    def loss(model, rng):
+        i = torch.randint(len(X), (8,), generator=rng)
+        return 10 * (model(X[i]) - Y[i]).square().mean(None if E is None else (1, 2))
+
+    def run(path, stop):
+        net, parameters = make()
+        for p in parameters:
+            p.grad = torch.full_like(p, 1e9)                       # of whatever was done before
+        last(train(net, Interrupted(loss, stop), steps=9, seed=2, checkpoint=path, every=1, clip=0.3,
+                   optimiser=lambda p: torch.optim.SGD(p[1:], 0.1)))
+        return parameters
+
+    alone, again = resumed(tmp_path / "a", run, 5)
+    net, (first, second) = make()
+    rng, size, clipped = generator(2, "train"), (len(first) if E else 1), 0
+    for _ in range(9):
+        grad, = torch.autograd.grad(loss(net, rng).sum(), [second])
+        norm = grad.reshape(size, -1).norm(dim=1)
+        clipped += int((norm > 0.3).sum())
+        second.data -= 0.1 * grad * (0.3 / norm).clamp(max=1).view(-1, *[1] * (grad.ndim - 1))
+    assert clipped > 9 * size / 2 and torch.equal(alone[0], first) and all(map(torch.equal, alone, again))
+    assert torch.allclose(alone[1], second, atol=1e-5) and float(alone[0].grad.abs().max()) < 1e6
+    last(train(net, lambda m, rng: first.square().sum((1, 2)) if E else first.square().sum(), steps=1, clip=1.0,
+               optimiser=lambda p: torch.optim.SGD(p[1:], 0.1)))   # no gradient at all: nothing to clip
+    assert torch.equal(second, list(net.parameters())[1])
+
+
+class Empty(nn.Sequential):
+    """A network that passes for false."""
+
+    def __len__(self):
+        return 0
+
+
+@pytest.mark.parametrize("wrap", [Empty, lambda net: torch.compile(net, backend="eager"),
+                                  lambda net: torch.compile(Empty(net), backend="eager")])
+def test_a_network_is_there_whatever_its_length(tmp_path, wrap):
+    # a compiled module asks the one within for its length, which a linear layer has not
+    def run(path, stop):
+        net, values = nn.Linear(1, 1, bias=False), [5.0, 3.0, 1.0, 4.0, 2.0, 6.0]
+        nn.init.zeros_(net.weight)                                 # it counts the steps
+        return last(train(wrap(net), Interrupted(lambda m, rng: -m(torch.ones(1)).sum(), stop), steps=5, at=range(6),
+                          optimiser=sgd(1.0), held_out=lambda m: values[round(float(m(torch.ones(1))))],
+                          checkpoint=path))
+
+    for report in resumed(tmp_path / "a", run, 5):
+        assert report.best_step == 2 and report.step == 5 and [float(p) for p in report.best.parameters()] == [2.0]
+        assert [float(p) for p in report.model.parameters()] == [5.0]
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    last(train(linear(), full, steps=2, checkpoint="~/new/a.pt"))
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.pt"] and not (tmp_path / "~").exists()
+    assert [r.step for r in train(linear(), full, steps=2, checkpoint=Path("~/new/a.pt"))] == [2]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -637,6 +798,73 @@ def test_weights_that_blow_up_under_a_finite_loss_are_not_written(tmp_path, at, 
     assert torch.equal(fresh[0], torch.zeros(3))                   # as the turn of step 0 left it
 
 
+# ------------------------------------------------------------------------------------------------- modes of torch
+
+def test_modes_in_which_steps_go_wrong_are_refused_before_the_first(tmp_path):
+    loss = Interrupted(batch)
+    for mode, name in ((torch.inference_mode, "torch.inference_mode"),
+                       (lambda: torch.autocast("cpu", torch.bfloat16), "torch.autocast")):
+        reports, net = train(linear(), loss, steps=3, checkpoint=tmp_path / name, at=[0]), linear()
+        next(reports)
+        with mode():
+            for start in (lambda net=net: train(net, loss, steps=3), lambda reports=reports: next(reports)):
+                with pytest.raises(ValueError, match=f"{name} = True: must be off around train"):
+                    start()
+    with pytest.raises(ValueError, match="was not made in inference mode"):
+        train(torch.inference_mode()(linear)(), loss, steps=3)
+    with pytest.raises(ValueError, match="not on the meta device"):
+        train(linear().to("meta"), loss, steps=3)
+    assert loss.calls == 0 and last(train(linear(), loss, steps=3, checkpoint=tmp_path / name, at=[0])).step == 3
+
+
+def test_autocast_within_the_loss_trains():
+    net, x, y = linear().float(), X.float(), Y.float()
+
+    def loss(model, rng):
+        with torch.autocast("cpu", torch.bfloat16):
+            return (model(x) - y).square().mean()
+
+    last(train(net, loss, steps=400, optimiser=sgd(0.2)))
+    assert torch.allclose(net.weight.double(), torch.linalg.lstsq(X, Y).solution.T, atol=0.05)
+
+
+@pytest.mark.parametrize("default", [
+    lambda: contextlib.nullcontext(), lambda: torch.device("meta"), lambda: default_dtype(torch.float64),
+    lambda: default_dtype(torch.bfloat16),
+], ids=["none", "meta device", "float64", "bfloat16"])
+def test_the_defaults_of_torch_change_nothing(tmp_path, default):
+    def run(path, stop, default=default):
+        net = Stack([perceptron(seed) for seed in range(2)]).float()
+        x, y, gen = X.float(), Y.float(), torch.Generator().manual_seed(1)
+
+        def loss(model, rng):
+            i = torch.randint(len(x), (8,), generator=rng, device="cpu")
+            return (model(x[i]) - y[i]).square().mean((1, 2))
+
+        reports = train(net, Interrupted(loss, stop), steps=9, checkpoint=path, every=1, ema=0.5, clip=1.0,
+                        generators=[gen], held_out=lambda m: loss(m, gen).tolist(), patience=100)
+        with default():                                            # another device is refused at the call, by generator
+            for report in reports:
+                report.log(size=report.model.a.flatten(1).norm(dim=1))
+                assert report.held_out.dtype == report.best_held_out.dtype == torch.float64
+            assert report.loss.device.type == report.held_out.device.type == "cpu"
+        return [*net.parameters(), *report.best.parameters(), report.loss, torch.tensor(report.frame()["size"])]
+
+    alone, again = resumed(tmp_path / "a", run, 5)
+    assert all(map(torch.equal, alone, again))
+    assert all(map(torch.equal, alone, run(None, None, contextlib.nullcontext)))
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 # -------------------------------------------------------------------------------------------------------- bad input
 
 @pytest.mark.untyped
@@ -674,6 +902,8 @@ def test_bad_models_and_held_out_values():
         train(nn.Tanh(), parabola, steps=1)
     with pytest.raises(ValueError, match="model = 'Linear'"):
         train(dummy().requires_grad_(False), parabola, steps=1)
+    with pytest.raises(ValueError, match="optimiser = 'SGD': must be over parameters of the model only"):
+        train(dummy(), parabola, steps=1, optimiser=lambda p: sgd()([*p, nn.Parameter(torch.zeros(1))]))
     for value in (torch.ones(1, 1), torch.ones(0)):
         with pytest.raises(ValueError, match="held_out = "):
             next(train(dummy(), parabola, steps=1, held_out=lambda m, value=value: value))

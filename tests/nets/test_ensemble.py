@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hierlib.nets import MLP, Ensemble, TokenMLP, Transformer, TreeUNet, UNet, count
+from hierlib.nets import MLP, Ensemble, TokenMLP, Transformer, TreeUNet, UNet, chunked_loss, count
 from tests.drawn import gen
 
 E, N = 3, 4
@@ -51,6 +51,28 @@ def test_ensemble_is_a_loop(make, chunk):
         losses(net(q[k]), x[k]).backward()
         for p, g in zip(net.parameters(), ensemble.parameters(), strict=True):
             assert p.grad.any() and torch.allclose(p.grad, g.grad[k], atol=1e-12)
+
+
+@denoisers
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, None])
+def test_a_loss_in_chunks_is_the_loss(make, chunk):
+    (q, x), seen = data(), []
+    whole, ensemble = Ensemble(members(make)), Ensemble(members(make))
+    ensemble.register_parameter("unused", nn.Parameter(torch.zeros(E)))
+
+    def loss(model, q, x):
+        seen.append(len(q))
+        return losses(model(q), x)
+
+    weight = torch.tensor([1.0, -2.0, 0.5])           # backward may ask for any combination of the members
+    expected, found = losses(whole(q), x), chunked_loss(loss, ensemble, q, x, chunk=chunk)
+    assert seen == {1: [1, 1, 1], 2: [2, 1]}.get(chunk, [3])
+    (weight * expected).sum().backward(), (weight * found).sum().backward()
+    assert found.shape == (E,) and torch.allclose(found, expected, atol=1e-12) and ensemble.unused.grad is None
+    for p, g in zip(whole.parameters(), ensemble.stack.parameters(), strict=True):
+        assert p.grad.any() and torch.allclose(p.grad, g.grad, atol=1e-12)
+    with torch.no_grad():
+        assert torch.allclose(chunked_loss(loss, ensemble, q, x, chunk=chunk), expected, atol=1e-12)
 
 
 @chunks
@@ -173,7 +195,7 @@ def test_large_members_are_called_one_by_one_on_a_cpu(batched, monkeypatch):
 def test_one_member_and_many_chunks():
     q, _ = data(1)
     nets = members(MAKERS["TreeUNet"], 1)
-    assert torch.equal(Ensemble(nets)(q)[0], nets[0](q[0]))
+    assert torch.allclose(Ensemble(nets)(q)[0], nets[0](q[0]), atol=1e-12)
     five = members(MAKERS["TreeUNet"], 5)
     assert torch.allclose(Ensemble(five, 2)(data(5)[0]), Ensemble(five)(data(5)[0]), atol=1e-12)
 
@@ -204,6 +226,7 @@ def test_members_keep_their_memory_format(chunk):
     (lambda: Ensemble([Transformer(5, 8, 16, 2), Transformer(5, 8, 16, 4)]), "members\\[1\\]"),
     (lambda: Ensemble([MLP(2, 2), MLP(2, 2).double()]), "members\\[1\\]"),
     (lambda: Ensemble([MLP(2, 2)], chunk=0), "chunk = 0"),
+    (lambda: chunked_loss(F.mse_loss, Ensemble([MLP(2, 2)]), torch.zeros(1, 2), chunk=0), "chunk = 0"),
     (lambda: Ensemble([MLP(2, 2)] * 3)(torch.zeros(4, 5, 2)), "x = "),
     (lambda: Ensemble([MLP(2, 2)] * 3)(torch.zeros(5, 2)), "x = "),
     (lambda: Ensemble([MLP(2, 2)] * 3)(torch.zeros(3)), "x = "),

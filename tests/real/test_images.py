@@ -1,9 +1,11 @@
 import importlib.util
 import pickle
+import re
 import socket
 import struct
 import sys
 import types
+import urllib.error
 
 import numpy as np
 import pytest
@@ -252,6 +254,47 @@ def test_cifar10_downloads_by_torchvision_when_asked(cifar, monkeypatch):
     (cifar / "cifar-10-batches-py/data_batch_4").unlink()
     assert len(images.cifar10(cifar, download=True)[0]) == 20
     assert calls == [(str(cifar), True)]
+
+
+@pytest.mark.parametrize("damage", ["no network", "damaged archive", "half of the files"])
+def test_a_failed_download_is_named_and_natural_falls_back(cifar, photographs, monkeypatch, damage):
+    def fake(root, download):
+        if damage == "no network":
+            raise urllib.error.URLError("Temporary failure in name resolution")
+        if damage == "damaged archive":
+            raise RuntimeError("File not found\nor corrupted.")              # torchvision's, on a wrong checksum
+
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(CIFAR10=fake))
+    (cifar / "cifar-10-batches-py/data_batch_4").unlink()
+    why = {"no network": r"and could not be fetched \(URLError: .*name resol", "damaged archive": "RuntimeError.*corr",
+           "half of the files": "no folder cifar-10-batches-py with data_batch_1"}[damage]
+    with pytest.raises(FileNotFoundError, match=rf"(?s)CIFAR-10 is not in {str(cifar)!r}.*{why}"):
+        images.cifar10(cifar, download=True)
+    data, plain = images.natural(8, 9, n_test=5, root=cifar, download=True), images.natural(8, 9, n_test=5)
+    assert torch.equal(data.train, plain.train) and data.source.startswith(plain.source + "; CIFAR-10 is not in")
+    assert re.search(why, data.source) and "\n" not in data.source
+
+
+def test_natural_falls_back_from_a_damaged_file(cifar, photographs):
+    (cifar / "cifar-10-batches-py/test_batch").write_bytes(b"not a pickle")
+    data = images.natural(8, 9, n_test=5, root=cifar)
+    assert "photographs" in data.source and re.search("test_batch' is not a batch of CIFAR-10", data.source)
+
+
+def test_home_folder_is_expanded(cifar, photographs, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(cifar.parent))
+    monkeypatch.chdir(tmp_path)
+    home = f"~/{cifar.name}"
+    assert torch.equal(images.cifar10(home)[1], images.cifar10(cifar)[1])
+    assert images.natural(24, 3, n_test=2, root=home).source.startswith("CIFAR-10")
+    roots = []
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(
+        CIFAR10=lambda root, download: roots.append(root)))
+    with pytest.raises(FileNotFoundError):
+        images.cifar10("~/elsewhere", download=True)
+    assert roots == [str(cifar.parent / "elsewhere")] and not (tmp_path / "~").exists()
 
 
 class _Evil:

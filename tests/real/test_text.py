@@ -57,6 +57,12 @@ def test_the_complete_works():
     assert not any("gutenberg" in work.lower() for work in works)
 
 
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
+    (tmp_path / "book.txt").write_text("one two", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert text.read("~/book.txt") == text.read("~") == ["one two\n"]
+
+
 def test_read_file_and_folder(tmp_path):
     (tmp_path / "wiki").mkdir()
     (tmp_path / "wiki/wiki.test.tokens").write_text(" = Title = \n é\n", encoding="utf-8")

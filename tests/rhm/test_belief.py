@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -54,6 +56,7 @@ def test_marginals_equal_enumeration_on_any_small_grammar(v, s, m, L, seed):
 
 @pytest.mark.filterwarnings("ignore")      # the other library's own
 def test_agreement_with_an_independent_junction_tree():
+    pytest.importorskip("pgmpy")
     from pgmpy.factors.discrete import DiscreteFactor
     from pgmpy.inference import BeliefPropagation
     from pgmpy.models import DiscreteMarkovNetwork
@@ -122,6 +125,27 @@ def test_scale_of_the_likelihood_matters_to_the_evidence_alone():
         assert (a - b).abs().max() < 1e-12
     shift = rhm.log_evidence(g, likelihood * scale) - rhm.log_evidence(g, likelihood)
     assert torch.allclose(shift, scale.log().sum((1, 2)), atol=1e-12)
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [
+    (1e-293, torch.float64), (1e-310, torch.float64), (1e307, torch.float64), (1e-37, torch.float32),
+    (1e-40, torch.float32), (1e38, torch.float32), ("per leaf", torch.float64), ("per leaf", torch.float32)])
+def test_any_scale_at_all(scale, dtype):
+    """Oracle: the same numbers, brought to the order of 1 by powers of 2, which are exact."""
+    g = Grammar.random(5, 3, 2, 3, seed=0)
+    if scale == "per leaf":
+        scale = torch.logspace(-35, 37, g.d, dtype=torch.float64)[:, None]
+    scaled = (random_likelihood(g, 40, seed=1, power=1) * scale).to(dtype)
+    half = (scaled.double().amax(-1, keepdim=True).log2() / 2).floor()
+    plain = scaled.double() / 2**half / 2**half                     # by halves: 2^-1030 is no normal number
+    tolerance = 1e-12 if dtype == torch.float64 else 2e-6
+    for function in (rhm.marginals, rhm.cavity):
+        for a, b in zip(function(g, scaled), function(g, plain), strict=True):
+            assert a.dtype == dtype and (a - b).abs().max() < tolerance
+    for a, b in zip(rhm.sample_posterior(g, scaled, seed=0), rhm.sample_posterior(g, plain, seed=0), strict=True):
+        assert torch.equal(a, b)
+    shift = rhm.log_evidence(g, scaled) - rhm.log_evidence(g, plain)
+    assert torch.allclose(shift, 2 * half.sum((1, 2)) * math.log(2), rtol=1e-14, atol=10 * tolerance)
 
 
 def test_evidence_of_a_visible_string_is_its_probability():

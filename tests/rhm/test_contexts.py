@@ -49,9 +49,9 @@ def test_counts_by_hand():
 
 def test_covariance_sums_to_zero_and_needs_counts():
     C = contexts.covariance(torch.randint(9, (3, 6, 4), generator=torch.Generator().manual_seed(0)))
-    assert C.sum(-1).abs().max() < 1e-15 and C.sum(-2).abs().max() < 1e-15
+    assert C.sum(-1).abs().max() < 1e-12 and C.sum(-2).abs().max() < 1e-12
     independent = torch.outer(torch.arange(1, 4), torch.arange(1, 6))
-    assert contexts.covariance(independent).abs().max() < 1e-16
+    assert contexts.covariance(independent).abs().max() < 1e-12
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 4), st.integers(0, 99))
@@ -155,13 +155,13 @@ def test_one_gradient_step_writes_the_covariance():
     trained = counts.sum(0).double().log()
     for bias in (zero, random, trained):
         gradient, slope = loss_gradient(mu, nu, bias, g)
-        assert (contexts.masked_gradient(counts, bias) - gradient).abs().max() < 1e-15
-    assert slope.abs().max() < 1e-15                                          # this bias is the trained one
+        assert (contexts.masked_gradient(counts, bias) - gradient).abs().max() < 1e-12
+    assert slope.abs().max() < 1e-12                                          # this bias is the trained one
     C = contexts.covariance(counts)
-    assert (gradient + C).abs().max() < 1e-15
+    assert (gradient + C).abs().max() < 1e-12
     law = counts.double() / counts.sum()
     extra = torch.outer(law.sum(1), law.sum(0) - 1 / 6)
-    assert (contexts.masked_gradient(counts) + C + extra).abs().max() < 1e-15
+    assert (contexts.masked_gradient(counts) + C + extra).abs().max() < 1e-12
     assert torch.equal(contexts.masked_gradient(counts), contexts.masked_gradient(counts, zero))
 
 
@@ -192,6 +192,7 @@ def test_share_of_the_marginals_in_the_first_step(k, m):
     (lambda: contexts.draws(torch.ones(2, 2), [5, 5]), "sizes"),
     (lambda: contexts.draws(torch.ones(2, 2), []), "sizes"),
     (lambda: contexts.draws(-torch.ones(2, 2), [5]), "law"),
+    (lambda: contexts.draws(torch.full((2, 2), torch.inf), [5]), "law"),
     (lambda: contexts.covariance(torch.zeros(2, 2)), "counts"),
     (lambda: contexts.masked_gradient(torch.zeros(2, 2)), "counts"),
     (lambda: contexts.masked_gradient(torch.ones(2, 2), torch.zeros(3)), "bias"),

@@ -197,10 +197,31 @@ def test_a_swing_by():
     assert (rise[three] > 1.15).all() and (rise[control] < 1.1).all(), rise
 
 
+@pytest.mark.parametrize("common", [True, False])
+def test_members_in_chunks_are_the_same_members(common):
+    # random numbers are drawn for all members, whatever the chunks: the same rows, levels, noises for each
+    def run(chunk):
+        d = Denoisers(PAIR, seeds=2, common=common, chunk=chunk, **SMALL)
+        return follow(d, 6, at=[3, 6], ema=0.9).to_numpy(), d.draw()
+
+    (whole, images), *others = map(run, (None, 1, 2, 3))
+    for frame, other in others:
+        assert frame == pytest.approx(whole, rel=1e-4) and torch.allclose(images, other, atol=1e-4)
+
+
 def test_another_network():
     d = Denoisers(PAIR, seeds=2, network=lambda k: UNet(3, (4, 4), condition=4, seed=k), **SMALL)
     assert d.draw().shape == (2, 2, 6, 3, 8, 8)
     assert torch.isfinite(torch.tensor(follow(d, 2)["loss"].to_numpy())).all()
+
+
+def test_a_model_is_used_whatever_its_length():
+    d = Denoisers(PAIR[:1], seeds=2, **SMALL)
+    other = randomised(copy.deepcopy(d.model)).float()
+    known = d.draw(other), d.losses(other)
+    other.__class__ = type("Empty", (gaussian.Denoiser,), {"__len__": lambda self: 0})
+    assert torch.equal(d.draw(other), known[0]) and not torch.equal(d.draw(), known[0])
+    assert all(map(torch.equal, d.losses(other), known[1])) and not torch.equal(d.losses()[0], known[1][0])
 
 
 @pytest.mark.untyped

@@ -50,22 +50,31 @@ def masking_alpha_bar(T: int) -> Float[Tensor, " times"]:
     return 1 - torch.arange(T + 1, dtype=torch.float64) / T
 
 
-def symbols(name: str, x: Tensor, states: int) -> None:
-    """Raise unless `x` is an int64 tensor (..., d), d ≥ 1, of states 0 … `states` − 1."""
+def symbols(name: str, x: Tensor, states: int, *, wait: bool = False) -> None:
+    """Raise unless `x` is an int64 tensor (..., d), d ≥ 1, of states 0 … `states` − 1.
+
+    Values on a GPU are looked at only if the program may `wait` for them: not in what each step of a loop calls.
+    """
     checks.require(isinstance(x, Tensor), name, type(x).__name__, "a torch tensor")
     checks.require(x.dtype == torch.int64 and x.ndim >= 1 and x.shape[-1] >= 1, name, (tuple(x.shape), x.dtype),
                    "an int64 tensor of shape (..., d) with d ≥ 1")
-    if x.numel():
+    if x.numel() and (wait or x.device.type == "cpu"):
         low, high = (int(end) for end in torch.aminmax(x))
         checks.require(low >= 0 and high < states, name, (low, high), f"symbols in 0 … {states - 1}")
 
 
 def logits_of(denoiser: Denoiser, likelihood: Tensor) -> Tensor:
-    """Return the denoiser's logits; raise when their shape is not that of `likelihood`."""
+    """Return the denoiser's logits, at least as precise as `likelihood`; raise when their shape is not its shape."""
     logits = denoiser(likelihood)
     checks.require(logits.shape == likelihood.shape, "denoiser(likelihood).shape", tuple(logits.shape),
                    f"that of the likelihood, {tuple(likelihood.shape)}")
-    return logits
+    return logits.to(torch.promote_types(logits.dtype, likelihood.dtype))       # autocast makes them bfloat16
+
+
+def normalised(p: Tensor) -> Tensor:
+    """Return non-negative weights of any scale, (..., k), as probabilities."""
+    p = p / p.amax(-1, keepdim=True)
+    return p / p.sum(-1, keepdim=True)
 
 
 def cross_entropy(logits: Tensor, x0: Tensor) -> Tensor:
@@ -75,8 +84,8 @@ def cross_entropy(logits: Tensor, x0: Tensor) -> Tensor:
 
 def masked_likelihood(x: Tensor, v: int, dtype: torch.dtype) -> Tensor:
     """Return the likelihood of partly masked strings: one-hot where visible, 1/v where masked."""
-    table = torch.cat([torch.eye(v, dtype=dtype), torch.full((1, v), 1.0 / v, dtype=dtype)]).to(x.device)
-    return F.embedding(x, table)
+    masked = torch.full((1, v), 1.0 / v, dtype=dtype, device=x.device)
+    return F.embedding(x, torch.cat([torch.eye(v, dtype=dtype, device=x.device), masked]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +106,8 @@ class Process(ABC):
     Raises
     ------
     ValueError
-        For v < 2, or ᾱ of another shape, outside [0, 1] or increasing.
+        For v < 2, or ᾱ of another shape, outside [0, 1] or increasing. The methods look at the values of states on the
+        CPU only: on a GPU, the program would have to wait for them at each step.
     """
 
     v: int
@@ -131,12 +141,12 @@ class Process(ABC):
             For a time that is no integer, outside the range or of another shape.
         """
         if not isinstance(t, Tensor):
-            return torch.tensor(checks.integer("t", t, low=low, high=self.T))
+            return torch.tensor(checks.integer("t", t, low=low, high=self.T), device="cpu")
         checks.require(t.dtype == torch.int64 and t.shape in ((), x.shape[:-1]), "t", (tuple(t.shape), t.dtype),
                        f"an integer, or int64 of shape {tuple(x.shape[:-1])}")
         t = t.cpu()
-        for end in torch.aminmax(t) if t.numel() else ():
-            checks.integer("t", int(end), low=low, high=self.T)
+        for end in map(int, torch.aminmax(t)) if t.numel() else ():
+            checks.require(low <= end <= self.T, "t", end, f"an integer in [{low}, {self.T}]")
         return t
 
     def noised(self, x0: Int[Tensor, "*lead d"], t: Time, *, seed: Seed) -> Int[Tensor, "*lead d"]:

@@ -54,7 +54,8 @@ def any_order_loss(
     v = checks.integer("v", v, low=2)
     symbols("x0", x0, v)
     d = x0.shape[-1]
-    draws = torch.rand(*x0.shape[:-1], 1 + d, generator=generator(seed, "any_order_loss")).to(x0.device)
+    gen = generator(seed, "any_order_loss")
+    draws = torch.rand(*x0.shape[:-1], 1 + d, generator=gen, dtype=torch.float32).to(x0.device)
     count = (draws[..., :1] * d).long().clamp(max=d - 1) + 1
     first = torch.arange(d, device=x0.device) < count
     masked = torch.zeros_like(x0, dtype=torch.bool).scatter(-1, draws[..., 1:].argsort(-1), first)

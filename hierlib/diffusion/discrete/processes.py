@@ -4,20 +4,23 @@ At time t = 0 … T a token still holds its value with probability ᾱ_t, else i
 (:class:`Uniform`) or masked (:class:`Masked`). All is in closed form; no table of transitions is built.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
-from hierlib.diffusion.discrete.base import Process, Time, cross_entropy, masked_likelihood, symbols
+from hierlib.diffusion.discrete.base import Process, Time, cross_entropy, masked_likelihood, normalised, symbols
 from hierlib.lab.types import Float, Int, Tensor
 
 __all__ = ["Masked", "Uniform"]
 
 
-def _column(numbers: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return float64 `numbers` (...) of the CPU as (..., 1) beside the states `x` (..., d)."""
-    return numbers[..., None].to(x.device, dtype)
+def _columns(x: Tensor, dtype: torch.dtype, *numbers: Tensor) -> Sequence[Tensor]:
+    """Return float64 `numbers` (...) of the CPU, each as (..., 1) beside the states `x` (..., d)."""
+    if numbers[0].numel() == 1:                   # filled in: a GPU would be waited for at each copy, here none or one
+        return [torch.full((*n.shape, 1), n.item(), dtype=dtype, device=x.device) for n in numbers]
+    return torch.stack(numbers)[..., None].to(x.device, dtype).unbind()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,8 @@ class Uniform(Process):
 
     def _mix(self, p: Tensor, signal: Tensor, dtype: torch.dtype) -> Tensor:
         """Return signal · p + (1 − signal)/v for p (..., d, v) and signal (..., 1)."""
-        return _column(signal, p, dtype) * p + _column((1 - signal) / self.v, p, dtype)
+        signal, rest = _columns(p, dtype, signal, (1 - signal) / self.v)
+        return signal * p + rest
 
     @staticmethod
     def _step(now: Tensor, before: Tensor) -> Tensor:
@@ -66,10 +70,10 @@ class Uniform(Process):
         """Return the reverse step of the class's formula; see :meth:`Process.posterior`."""
         now, before = self._checked(x_t, t, p0, "p0")
         a, hot = self._step(now, before)[..., None], F.one_hot(x_t, self.v).to(p0.dtype)
-        prior = self._mix(p0 / p0.sum(-1, keepdim=True), before[..., None], p0.dtype)
+        prior = self._mix(normalised(p0), before[..., None], p0.dtype)
         p = self._mix(hot, a, p0.dtype) * prior
-        still = _column(a, x_t, p0.dtype) == 1          # no noise: x_{t−1} = x_t, whatever p0 says
-        return torch.where(still, hot, p / p.sum(-1, keepdim=True))
+        keep, = _columns(x_t, p0.dtype, a)              # 1: no noise, x_{t−1} = x_t, whatever p0 says
+        return torch.where(keep == 1, hot, p / p.sum(-1, keepdim=True))
 
     def divergence(
         self, x0: Int[Tensor, "*lead d"], x_t: Int[Tensor, "*lead d"], t: Time, logits: Float[Tensor, "*lead d v"]
@@ -82,10 +86,9 @@ class Uniform(Process):
         """
         now, before = self._checked(x_t, t, logits, "logits", x0)
         a, dtype, v, same = self._step(now, before), logits.dtype, self.v, x0 == x_t
-        off, on, low, high, keep = (_column(c, x_t, dtype) for c in (
-            (1 - a) / v, a + (1 - a) / v, (1 - before) / v, before + (1 - before) / v, a))
-        prior = torch.logaddexp(logits.log_softmax(-1) + _column(before.log()[..., None], x_t, dtype),
-                                low.log()[..., None])                                       # log, (..., d, v)
+        off, on, low, high, keep, signal = _columns(
+            x_t, dtype, (1 - a) / v, a + (1 - a) / v, (1 - before) / v, before + (1 - before) / v, a, before)
+        prior = torch.logaddexp(logits.log_softmax(-1) + signal.log()[..., None], low.log()[..., None])   # (..., d, v)
         at_0, at_t = (prior.gather(-1, x[..., None]).squeeze(-1) for x in (x0, x_t))
         z = keep * torch.where(same, high, low) + off
         q_0, q_t, q = torch.where(same, on, off) * high / z, torch.where(same, 0.0, on * low / z), off * low / z
@@ -138,13 +141,13 @@ class Masked(Process):
         """Return the reverse step of the class's formula; see :meth:`Process.posterior`."""
         now, before = self._checked(x_t, t, p0, "p0")
         w = self._unmasked(now, before)[..., None]
-        stay = _column(1 - w, x_t, p0.dtype).expand(*x_t.shape, 1)
-        masked = torch.cat([_column(w, x_t, p0.dtype) * p0 / p0.sum(-1, keepdim=True), stay], -1)
+        w, stay = _columns(x_t, p0.dtype, w, 1 - w)
+        masked = torch.cat([w * normalised(p0), stay.expand(*x_t.shape, 1)], -1)
         return torch.where((x_t == self.v)[..., None], masked, F.one_hot(x_t, self.states).to(p0.dtype))
 
     def divergence(
         self, x0: Int[Tensor, "*lead d"], x_t: Int[Tensor, "*lead d"], t: Time, logits: Float[Tensor, "*lead d v"]
     ) -> Float[Tensor, "*lead d"]:
         """Return the weighted cross-entropy of every masked token, 0 where visible; see :meth:`Process.divergence`."""
-        w = _column(self._unmasked(*self._checked(x_t, t, logits, "logits", x0)), x_t, logits.dtype)
+        w, = _columns(x_t, logits.dtype, self._unmasked(*self._checked(x_t, t, logits, "logits", x0)))
         return torch.where((x_t == self.v) & (w > 0), w * cross_entropy(logits, x0), 0.0)

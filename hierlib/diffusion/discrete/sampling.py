@@ -16,12 +16,34 @@ __all__ = ["ancestral", "any_order", "forward_backward", "u_turn_masked"]
 def categorical(p: Float[Tensor, "*shape k"], uniform: Float[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
     """Draw from the distributions `p` (any scale) by inversion of the cumulative sums at `uniform`, float64 in [0, 1).
 
-    An entry of probability 0 is never drawn, even where the sums are rounded.
+    An entry of probability 0 is never drawn, even where the sums are rounded. −1: `p` is NaN, infinite, or all 0.
     """
     possible = p > 0
     below = p.double().cumsum(-1)
     total = torch.where(possible, below, 0.0).amax(-1)
-    return (possible & (below > (uniform * total)[..., None])).to(torch.uint8).argmax(-1)
+    drawn = (possible & (below > (uniform * total)[..., None])).to(torch.uint8).argmax(-1)
+    return torch.where((below[..., -1] > 0) & (below[..., -1] < torch.inf), drawn, -1)
+
+
+def _logits(denoiser: Denoiser, likelihood: Tensor, failed: Tensor, first: bool) -> Tensor:
+    """Return the denoiser's logits; where it refuses what was drawn here, after the first call, say so."""
+    try:
+        return logits_of(denoiser, likelihood)
+    except ValueError as error:
+        if first:                                   # it refuses what the caller gave
+            raise
+        _all_drawn(failed)
+        raise ValueError("the denoiser refuses a string that was drawn on the way: tokens that are drawn in one step "
+                         "are independent of each other, and together they may be what it rules out. Draw fewer in a "
+                         "step: any_order with per_step=1 makes no such error, a process with more steps fewer "
+                         f"(the denoiser says: {error})") from error
+
+
+def _all_drawn(failed: Tensor) -> None:
+    """Raise where there was nothing to draw from; called once, at the end, as the program has to wait for a GPU."""
+    if failed.any():
+        raise ValueError(f"denoiser(likelihood): must be logits without NaN or +∞, and not −∞ only, but for the token "
+                         f"{tuple(failed.nonzero()[0].tolist())} of {tuple(failed.shape)} no symbol could be drawn")
 
 
 @torch.no_grad()
@@ -60,17 +82,23 @@ def ancestral(
     Raises
     ------
     ValueError
-        When not exactly one of `shape` and `x` is given, for states or a time outside the process, or logits of
-        another shape.
+        When not exactly one of `shape` and `x` is given, for states or a time outside the process, for logits of
+        another shape or that are NaN, and when the denoiser refuses a string that was drawn on the way: exact inference
+        does where tokens that were drawn in one step contradict each other.
     """
     gen = generator(seed, "ancestral")
     checks.require((shape is None) != (x is None), "shape", shape, "given, or else x, but not both")
     x = process.stationary(shape, seed=gen).to(device) if x is None else x
-    symbols("x", x, process.states)
-    for time in range(checks.integer("t", process.T if t is None else t, low=0, high=process.T), 0, -1):
-        p0 = logits_of(denoiser, process.likelihood(x, time, dtype=dtype)).softmax(-1)
+    symbols("x", x, process.states, wait=True)
+    t = checks.integer("t", process.T if t is None else t, low=0, high=process.T)
+    failed = torch.zeros_like(x, dtype=torch.bool)
+    for time in range(t, 0, -1):
+        p0 = _logits(denoiser, process.likelihood(x, time, dtype=dtype), failed, time == t).softmax(-1)
         p = process.posterior(x, time, p0)
-        x = categorical(p, torch.rand(x.shape, generator=gen, dtype=torch.float64).to(x.device))
+        drawn = categorical(p, torch.rand(x.shape, generator=gen, dtype=torch.float64).to(x.device))
+        failed |= drawn < 0
+        x = drawn.clamp(min=0)
+    _all_drawn(failed)
     return x
 
 
@@ -110,21 +138,24 @@ def any_order(
     Raises
     ------
     ValueError
-        For symbols outside 0 … v, ``per_step < 1``, or logits of another shape.
+        For symbols outside 0 … v, ``per_step < 1``, logits of another shape or that are NaN, and when the denoiser
+        refuses a string that was drawn on the way, as in :func:`ancestral`.
     """
     v, per_step = checks.integer("v", v, low=2), checks.integer("per_step", per_step, low=1)
-    symbols("x", x, v + 1)
+    symbols("x", x, v + 1, wait=True)
     draws = torch.rand(*x.shape, 2, generator=generator(seed, "any_order"), dtype=torch.float64).to(x.device)
     masked = x == v
     order = torch.where(masked, draws[..., 0], 2.0).argsort(-1)            # the masked ones first
-    left, x = masked.sum(-1, keepdim=True), x.clone()
+    left, x, failed = masked.sum(-1, keepdim=True), x.clone(), torch.zeros_like(masked)
     for start in range(0, int(left.max()) if x.numel() else 0, per_step):
         places = order[..., start:start + per_step]
-        logits = logits_of(denoiser, masked_likelihood(x, v, dtype))
+        logits = _logits(denoiser, masked_likelihood(x, v, dtype), failed, start == 0)
         logits = logits.gather(-2, places[..., None].expand(*places.shape, v))
         drawn = categorical(logits.softmax(-1), draws[..., 1].gather(-1, places))
         active = torch.arange(start, start + places.shape[-1], device=x.device) < left
-        x.scatter_(-1, places, torch.where(active, drawn, x.gather(-1, places)))
+        failed.scatter_(-1, places, active & (drawn < 0))
+        x.scatter_(-1, places, torch.where(active, drawn.clamp(min=0), x.gather(-1, places)))
+    _all_drawn(failed)
     return x
 
 
@@ -152,7 +183,7 @@ def u_turn_masked(
     the chapter *Hierarchical clustering*; source: Sclocchi et al. 2025 (masking diffusion).
     """
     fraction, v = checks.real("fraction", fraction, 0.0, 1.0), checks.integer("v", v, low=2)
-    symbols("x0", x0, v)
+    symbols("x0", x0, v, wait=True)
     gen = generator(seed, "u_turn_masked")
     lost = torch.rand(x0.shape, generator=gen, dtype=torch.float64) < fraction
     return any_order(denoiser, x0.masked_fill(lost.to(x0.device), v), v, seed=gen, per_step=per_step, dtype=dtype)
