@@ -44,7 +44,8 @@ def _copy_vendored(app: Sphinx) -> None:
         return
     folder = Path(app.outdir) / "_static" / VENDOR
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(mathjax(), folder / mathjax().name)
+    source = mathjax()
+    shutil.copyfile(source, folder / source.name)
 
 
 def _is_thebe(file) -> bool:

@@ -27,9 +27,9 @@ __all__ = ["Claim", "ClaimError", "ClaimWarning", "claim", "parse"]
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _PLAIN = str.maketrans({"−": "-", "≤": "<", "≥": ">"})
-OUTSIDE = "Outside the interval that was checked for the stored sizes: another size, seed or device may do that."
-RED = ' style="border: 2px solid #c62828; padding: .3em"'           # Jupyter and Colab have none of the book's styles
-NO_NUMBER = "Not a finite number: nothing was measured."
+_OUTSIDE = "Outside the interval that was checked for the stored sizes: another size, seed or device may do that."
+_RED = ' style="border: 2px solid #c62828; padding: .3em"'           # Jupyter and Colab have none of the book's styles
+_NO_NUMBER = "Not a finite number: nothing was measured."
 _GLUE = "application/papermill.record/text/plain"   # what myst-nb looks for
 
 
@@ -100,9 +100,9 @@ class Claim:
         kind, mark = ("holds", "✓") if self.holds else ("fails", "✗")
         source = f'<span class="claim-source">{html.escape(self.source)}</span>' if self.source else ""
         finite = math.isfinite(self.measured)                      # JSON knows no NaN and no infinity
-        why = f'<div class="claim-why">{OUTSIDE if finite else NO_NUMBER}</div>' * (not self.holds)
+        why = f'<div class="claim-why">{_OUTSIDE if finite else _NO_NUMBER}</div>' * (not self.holds)
         page = (
-            f'<div class="claim claim-{kind}" id="claim-{html.escape(self.name)}"{RED * (not self.holds)}>'
+            f'<div class="claim claim-{kind}" id="claim-{html.escape(self.name)}"{_RED * (not self.holds)}>'
             f'<span class="claim-mark">{mark}</span> '
             f'<b>{html.escape(self.about or self.name)}:</b> '
             f'stated <span class="stated">{html.escape(self.statement)}</span>, '

@@ -65,7 +65,7 @@ class Loop:
         """Train and yield."""
         mode, self.clock = self.model.training, time.perf_counter()
         self.resume()
-        shown = bar(self.at[-1], initial=self.step, what=progress) if progress else None
+        shown = bar(self.at[-1], initial=self.step, what=progress)
         try:
             if self.done:                              # a finished run: its last report once more, to be logged anew
                 before = copy.deepcopy(self.history)
@@ -80,12 +80,10 @@ class Loop:
                     self.save()
                 if not self.done:
                     self.update()
-                    if shown is not None:
-                        shown.update()
+                    shown.update()
         finally:
             self.model.train(mode)
-            if shown is not None:
-                shown.close()
+            shown.close()
 
     def require_modes(self) -> None:
         """Refuse the caller's modes of torch in which steps go wrong, some of them without a word."""

@@ -4,6 +4,7 @@ In a notebook a bar is one display that is rewritten in place and empty at the e
 :mod:`tools.execute` leaves it out; elsewhere it is tqdm's own, in the terminal.
 """
 
+import contextlib
 import html
 import io
 from typing import Any
@@ -17,7 +18,20 @@ __all__ = ["bar"]
 _MARK = {"hierlib": "progress"}
 
 
-def bar(total: int, *, initial: int = 0, what: bool | str = True) -> tqdm:
+class _Nothing(contextlib.nullcontext):
+    """No bar, and none of the thread and locks that tqdm starts for a disabled one: workers may be forked after it."""
+
+    def __enter__(self) -> "_Nothing":
+        return self
+
+    def update(self, n: int = 1) -> None:
+        """Count nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+def bar(total: int, *, initial: int = 0, what: bool | str = True) -> tqdm | _Nothing:
     """Return a bar with ``update(n)`` and ``close()``, for trainings and sweeps of all chapters.
 
     Parameters
@@ -27,9 +41,10 @@ def bar(total: int, *, initial: int = 0, what: bool | str = True) -> tqdm:
     what
         What is being done, as the reader is told; True for no words, False for no bar.
     """
+    if not what:
+        return _Nothing()
     made = _Cell if hasattr(ipython(), "kernel") else tqdm
-    words = what if isinstance(what, str) else None
-    return made(total=total, initial=initial, desc=words, disable=not what)
+    return made(total=total, initial=initial, desc=what if isinstance(what, str) else None)
 
 
 class _Cell(tqdm):

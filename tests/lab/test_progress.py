@@ -1,3 +1,4 @@
+import threading
 import types
 
 import nbformat
@@ -23,9 +24,12 @@ def test_outside_of_a_notebook_it_is_tqdms_own(capsys):
         assert type(shown) is tqdm and shown.n == 1
         shown.update()
     assert "words" in capsys.readouterr().err
+    before = threading.active_count()
     with bar(2, what=False) as shown:
         shown.update()
-    assert capsys.readouterr().err == ""
+        assert not isinstance(shown, tqdm)
+    shown.close()
+    assert capsys.readouterr().err == "" and threading.active_count() == before
 
 
 def test_in_a_notebook_it_is_rewritten_in_place_and_empty_at_the_end(monkeypatch, capsys):

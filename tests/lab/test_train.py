@@ -17,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from tqdm import tqdm
 
 from hierlib.lab import generator, loop
 from hierlib.lab.report import Report, log_steps, warmup_decay
@@ -372,7 +373,14 @@ def test_a_generator_as_seed_is_continued():
 
 def test_progress_bar(tmp_path, monkeypatch, capsys):
     bars, made = [], loop.bar
-    monkeypatch.setattr(loop, "bar", lambda *a, **more: bars.append(made(*a, **more)) or bars[-1])
+
+    def bar(*arguments, **more):
+        shown = made(*arguments, **more)
+        if isinstance(shown, tqdm):
+            bars.append(shown)
+        return shown
+
+    monkeypatch.setattr(loop, "bar", bar)
     next(train(linear(), full, steps=5, checkpoint=tmp_path / "a", every=3))
     assert not bars and not capsys.readouterr().err                # none by default
     assert last(train(linear(), full, steps=5, progress=True)).last

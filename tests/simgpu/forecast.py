@@ -21,11 +21,17 @@ class Done(Exception):
 
 
 def main(chapter: str) -> int:
-    """Count one chapter, print a line per part, and return the exit code."""
+    """Count one chapter where the device can be had, and return the exit code."""
     if why := unsupported(dry=True):
         print(why)
         return SKIP
-    os.environ |= {"HIERLIB_SCALE": "paper", "HIERLIB_KEEP": tempfile.mkdtemp(), "MPLBACKEND": "Agg"}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"HIERLIB_SCALE": "paper", "HIERLIB_KEEP": folder, "MPLBACKEND": "Agg"}
+        return count(chapter)
+
+
+def count(chapter: str) -> int:
+    """Count one chapter, print a line per part, and return the exit code."""
     from hierlib import lab
     from tools.execute import from_source
 
