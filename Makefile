@@ -39,25 +39,26 @@ execute: $(STAMP)  ## run the chapters here and store their outputs (CHAPTER=x f
 
 test: lint book unit notebooks  ## lint, book build, unit and static tests, every chapter run again and compared
 
-lint: $(STAMP)
+lint: $(STAMP)  ## style, layers of the library, and what calls and names can be checked without running
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
 
 # one thread per process where several run: two threads on busy cores are several times slower
 unit portable: export OMP_NUM_THREADS := 1
 unit portable: export HIERLIB_SCALE := quick
 unit portable: export HIERLIB_STRICT := 1
-unit: $(STAMP)
+unit: $(STAMP)  ## tests of the library, of the scripts and of the book as it is stored
 	$(BIN)/python -m pytest -n $(JOBS) tests
 
 portable: $(STAMP)  ## unit tests with the kernels of other processors, one after the other: some 9 times `unit`
-	$(BIN)/python -m tools.portable -n $(JOBS) --ignore tests/book tests
+	$(BIN)/python -m tools.portable -n auto --ignore tests/book --ignore tests/simgpu tests
 
 notebooks: export OMP_NUM_THREADS := 1
 notebooks: export HIERLIB_SCALE := quick
 notebooks: export HIERLIB_STRICT := 1
 notebooks: export CUDA_VISIBLE_DEVICES :=
-notebooks: $(STAMP)
+notebooks: $(STAMP)  ## run every stored notebook again and compare
 	$(if $(CHAPTERS),$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
 	  --nbval-sanitize-with tests/book/nbval.cfg -p tests.book.patience --nbval-cell-timeout 5400 \
 	  --nbval-kernel-startup-timeout 5400 $(CHAPTERS),@echo "no stored notebook")
@@ -84,9 +85,9 @@ release: dist  ## publish the files of `dist` under the tag TAG
 lock: $(STAMP)  ## write requirements.lock anew from the packages in .venv
 	$(BIN)/python -m tools.lock
 
-clean:  ## remove what was built; keeps .venv (`make distclean` removes it too)
-	rm -rf _build build .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+clean:  ## remove what was built; keeps .venv
+	rm -rf _build build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info
 	find hierlib tests tools book benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean
+distclean: clean  ## remove .venv too
 	rm -rf $(VENV)

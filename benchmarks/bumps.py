@@ -31,7 +31,7 @@ from scipy.spatial import KDTree
 from torch import nn
 
 from hierlib.bumps.denoise import BumpMLP
-from hierlib.bumps.images import bump
+from hierlib.bumps.images import Domain, bump
 from hierlib.bumps.labels import fourier
 from hierlib.bumps.lattice import P_C, mass_ratio, occupy
 from hierlib.bumps.percolation import ETA_C, largest_cluster
@@ -125,7 +125,7 @@ def train_row(size: int, batch: int, networks: int, alone: int, repeats: int) ->
     """Return the row of an ensemble of denoising MLPs; the loop trains `alone` networks."""
     gen, alone = generator(0, "benchmark"), min(alone, networks)
     labels = size * torch.rand(networks * batch, 2, generator=gen)
-    x0 = bump(labels, size, torus=True).view(networks, batch, 1, size, size)
+    x0 = bump(labels, Domain(size, torus=True)).view(networks, batch, 1, size, size)
     c = fourier(labels, size).view(networks, batch, -1)
     level, noise = torch.rand(networks, batch, generator=gen), torch.randn(x0.shape, generator=gen)
     members = [BumpMLP(size, c.shape[-1], seed=seed) for seed in range(networks)]

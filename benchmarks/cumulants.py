@@ -21,10 +21,7 @@ import pandas as pd
 import torch
 from common import fastest, started
 
-from hierlib.cumulants.chain import chain
-from hierlib.cumulants.model import MixedCumulantModel
-from hierlib.cumulants.neuron import TiedNeuron
-from hierlib.cumulants.psgd import psgd
+from hierlib.cumulants import MixedCumulantModel, Plan, TiedNeuron, chain, psgd
 from hierlib.lab import generator
 from hierlib.lab.types import Tensor
 
@@ -60,7 +57,7 @@ def rows(d: int, batch: int, replicas: int, steps: int, alone: int, repeats: int
 
     def ours(function: Callable, steps: int) -> Callable[[], Tensor]:
         def call() -> Tensor:
-            run = function(model, NEURON, step=STEP, batch=batch, samples=steps * batch, replicas=replicas, start=START)
+            run = function(model, NEURON, Plan(STEP, batch, steps * batch, replicas=replicas, start=START))
             return torch.stack([run.alpha_u[-1], run.alpha_v[-1]])
 
         return call

@@ -55,7 +55,7 @@ class ConvUNet(nn.Module):
 
     def __init__(self, net: nets.TreeUNet) -> None:
         super().__init__()
-        s, C = net.s, net.width
+        s, C = net.s, net.embed.out_features
 
         def convolution(linear: nn.Linear) -> nn.Module:
             layer = nn.Conv1d(linear.in_features, linear.out_features, 1)

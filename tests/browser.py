@@ -52,26 +52,25 @@ def node_path() -> str:
     return driver.compute_driver_executable()[0]
 
 
-def run_script(runner, file, calls):
-    """Run calls [function, argument, …] of a figure's script under node, in one process; one result each."""
-    done = subprocess.run([node_path(), "-e", runner, str(file)], input=json.dumps(calls), text=True,
-                          capture_output=True, check=True)
-    return json.loads(done.stdout)
-
-
-def run_calls(own, file, calls):
+def run_calls(own, source, calls):
     """Run calls [name, argument, …] of functions of a figure's script, `it`, or of `own`, the inside of an object.
 
-    An argument ["rng", seed] becomes a random generator of the script; typed arrays come back as lists.
+    All run in one process of node. An argument ["rng", seed] becomes a random generator of the script; typed arrays
+    come back as lists, an error as {"error": "name: message"}.
     """
-    return run_script(f"""
-const it = require(process.argv[1]);
-const own = {{{own}}};
+    runner = f"""
+const it = module.exports, own = {{{own}}};
 const value = (x) => (Array.isArray(x) && x[0] === "rng" ? it.mulberry32(x[1]) : x);
 const plain = (key, x) => (ArrayBuffer.isView(x) ? Array.from(x) : x);
-const calls = JSON.parse(require("fs").readFileSync(0, "utf8"));
-console.log(JSON.stringify(calls.map(([name, ...rest]) => (own[name] || it[name])(...rest.map(value))), plain));
-""", file, calls)
+const run = ([name, ...rest]) => {{
+  try {{ return (own[name] || it[name])(...rest.map(value)); }}
+  catch (error) {{ return {{ error: `${{error.name}}: ${{error.message}}` }}; }}
+}};
+console.log(JSON.stringify(JSON.parse(require("fs").readFileSync(0, "utf8")).map(run), plain));
+"""
+    done = subprocess.run([node_path(), "-e", source + runner], input=json.dumps(calls), text=True,
+                          capture_output=True, check=True)
+    return json.loads(done.stdout)
 
 
 def bare(markup):

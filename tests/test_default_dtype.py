@@ -6,19 +6,18 @@ import pytest
 import torch
 
 from hierlib import bumps, cumulants, lab, nets, rhm, sim
-from hierlib.bumps import denoise, images, labels, manifold
-from hierlib.cumulants.chain import chain
+from hierlib.bumps import geometry, images, labels
 from hierlib.cumulants.estimators import hermite_moments
-from hierlib.diffusion import discrete, gaussian, ideal
+from hierlib.diffusion import discrete, gaussian, ideal, schedule
 from hierlib.sim.concepts import Concepts, classes
-from hierlib.sim.denoise import Denoisers, follow
 
 G = rhm.Grammar.random(4, 2, 2, 2, seed=0)
 X = G.sample(16, seed=0)[0]
 Q = rhm.channels.masking(X, 0.5, 4, seed=0)
 IMAGES = torch.randn(20, 1, 4, 4, generator=lab.generator(0, "test"), dtype=torch.float32)
 MODEL, NEURON = cumulants.MixedCumulantModel(8), cumulants.TiedNeuron()
-PROCESSES = discrete.Uniform(4, discrete.linear_alpha_bar(20)), discrete.Masked(4, discrete.masking_alpha_bar(8))
+PLAN = cumulants.Plan(step=0.1, batch=4, samples=32, replicas=3, target="u")
+PROCESSES = discrete.Uniform(4, discrete.linear_alpha_bar(20)), discrete.Masked(4, 1 - torch.arange(9) / 8)
 NETS = {
     "TreeUNet": lambda seed: nets.TreeUNet(4, 2, 2, 8, seed), "TokenMLP": lambda seed: nets.TokenMLP(4, 4, 16, 2, seed),
     "Transformer": lambda seed: nets.Transformer(4, 4, 16, 2, 1, seed),
@@ -46,21 +45,21 @@ DATA = {
         discrete.any_order(lambda q: rhm.marginals(G, q)[0].log(), torch.full((9, 4), 4), 4, seed=0),
         discrete.ancestral(PROCESSES[0], lambda q: rhm.cavity(G, q)[0].log(), (9, 4), seed=0),
         discrete.any_order_loss(lambda q: rhm.marginals(G, q)[0].log(), X, 4, seed=0)],
-    "levels": lambda: [gaussian.draw_alpha_bar(9, 0, stratified=True), gaussian.levels(4)],
+    "levels": lambda: [schedule.draw_alpha_bar(9, 0, stratified=True), schedule.grid(4)],
     "gaussian samplers": lambda: [
         gaussian.forward_backward(ideal.Wiener.fit(IMAGES), IMAGES, 0.5, 4),
-        gaussian.sample(ideal.Empirical(IMAGES), IMAGES, gaussian.levels(4), eta=1.0)],
-    "cumulants": lambda: [MODEL.sample(9), *MODEL.pair(9), *MODEL.latent_quadrature(), *cumulants.whiten(IMAGES)[:1],
-                          cumulants.gaussian_surrogate(IMAGES), hermite_moments(IMAGES, [3])[0]],
+        gaussian.sample(ideal.Empirical(IMAGES), IMAGES, schedule.grid(4), eta=1.0)],
+    "cumulants": lambda: [
+        MODEL.sample(9), *MODEL.with_surrogate(9), *MODEL.latent_quadrature(), *cumulants.whiten(IMAGES)[:1],
+        cumulants.gaussian_surrogate(IMAGES), hermite_moments(IMAGES, [3])[0]],
     "neurons": lambda: [run.alpha_u for run in (
-        cumulants.psgd(MODEL, NEURON, step=0.1, batch=4, samples=32, replicas=3, target="u"),
-        chain(MODEL, NEURON, step=0.1, batch=4, samples=32, replicas=3))],
+        cumulants.psgd(MODEL, NEURON, PLAN), cumulants.chain(MODEL, NEURON, PLAN))],
     "population loss": lambda: [torch.as_tensor(cumulants.theory.population_loss(MODEL, NEURON, 0.1, 0.2))],
-    "sim": lambda: [sim.Task([1.0, 2.0], 0.1).sample(9), sim.phase_grid([0.4], [0.9], 0.01).bump,
+    "sim": lambda: [sim.Task([1.0, 2.0], 0.1).sample(9), sim.phase_grid([0.4], [0.9], 0.01).rise,
                     sim.flow(0.1 * torch.eye(2, dtype=torch.float64), torch.tensor([0.5, 1.0]), [0.0, 1.0]).W],
     "concepts": lambda: [*Concepts(0.1).render(classes("01", "10")), Concepts(0.1).mean(classes("01", "10"))],
-    "bumps": lambda: [images.bump(labels.uniform(9, 16), 16), labels.lattice(16), labels.stripes(16),
-                      bumps.percolation.threshold(3.0, 4).times],
+    "bumps": lambda: [images.bump(labels.uniform(9, 16), 16), labels.lattice(16),
+                      labels.stripes(bumps.Domain(16, margin=1)), bumps.percolation.threshold(3.0, 4).times],
 }
 
 
@@ -91,13 +90,14 @@ def test_token_networks(double, make):
 def test_networks_of_images_and_their_chapters(double):
     network = nets.UNet(widths=(8,))
     denoiser, x = gaussian.Denoiser(network, "velocity"), IMAGES.double()
-    assert gaussian.loss(denoiser, x, gaussian.draw_alpha_bar(20, 0), torch.randn_like(x)).dtype == torch.float64
-    assert gaussian.sample(denoiser, x, gaussian.levels(3)).dtype == torch.float64
+    assert gaussian.loss(denoiser, x, schedule.draw_alpha_bar(20, 0), torch.randn_like(x)).dtype == torch.float64
+    assert gaussian.sample(denoiser, x, schedule.grid(3)).dtype == torch.float64
     assert nets.Skip(nets.MLP(16, 16))(x.flatten(1)).dtype == torch.float64
-    assert float(manifold.geometry(manifold.clifford_torus(6))["f_add"]) == pytest.approx(1, abs=1e-12)
-    concepts = Denoisers([Concepts(0.1, pixels=4)], seeds=1, images=8, batch=4, samples=4, pairs=4, steps=2)
-    assert follow(concepts, 3, at=[3])[["loss", "ood"]].notna().all(axis=None)
-    at = labels.lattice(8, 2.0, torus=True)
-    examples = denoise.Examples.of(at, lambda mu: images.bump(mu, 8, torus=True), lambda mu: labels.fourier(mu, 8))
-    found = denoise.follow(denoise.Denoisers([examples], batch=4, steps=2), examples, 3, torus=True)
+    assert float(geometry.measures(geometry.clifford_torus(6))["f_add"]) == pytest.approx(1, abs=1e-12)
+    concepts = sim.ConceptDenoisers([Concepts(0.1, pixels=4)], seeds=1, images=8, batch=4, samples=4, pairs=4, steps=2)
+    assert concepts.follow(3, at=[3])[["loss", "ood"]].notna().all(axis=None)
+    torus = bumps.Domain(8, torus=True)
+    examples = bumps.Examples.of(labels.lattice(torus, 2.0), lambda mu: images.bump(mu, torus),
+                                 lambda mu: labels.fourier(mu, 8))
+    found = bumps.BumpDenoisers([examples], batch=4, steps=2).follow(examples, 3, torus=True)
     assert found[["loss", "fidelity"]].notna().all(axis=None)

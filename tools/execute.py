@@ -76,8 +76,8 @@ def with_values(nb: nbformat.NotebookNode, values: dict[str, str]) -> nbformat.N
         if "sizes" not in cell.metadata.get("tags", []):
             continue
         tree = ast.parse(cell.source)
-        for node in ast.walk(tree):
-            for target in node.targets if isinstance(node, ast.Assign) else []:
+        for node in (n for n in ast.walk(tree) if isinstance(n, ast.Assign)):
+            for target in node.targets:
                 if isinstance(target, ast.Name) and target.id in left:
                     node.value = ast.parse(left.pop(target.id), mode="eval").body
                 elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
@@ -234,7 +234,7 @@ def check(chapter: str, book: Path) -> str:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     cost = run(nb, book)
-    made, had = ([(c["name"], c["statement"]) for c in claims(x)] for x in (nb, stored))
+    made, had = ([(c["name"], c["interval"]) for c in claims(x)] for x in (nb, stored))
     if made != had:
         raise ValueError(f"claims differ from the stored ones: {sorted(set(made) ^ set(had))}")
     return f"{cost['seconds']} s, {len(made)} claims hold"

@@ -37,6 +37,9 @@ def run(arguments: list[str], variable: str, value: str) -> tuple[bool, str]:
     known = {name for name, _, _ in SETTINGS}
     env = {name: of for name, of in os.environ.items() if name not in known}
     env |= {"OMP_NUM_THREADS": "1", variable: value}
+    # as many processes of `-n auto` as there are cores for their threads: more would be several times slower
+    processes = max(1, (os.cpu_count() or 1) // int(env["OMP_NUM_THREADS"]))
+    env.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(processes))
     last, command = "", [sys.executable, "-m", "pytest", "-q", *arguments]
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         for line in process.stdout:

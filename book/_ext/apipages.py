@@ -1,12 +1,12 @@
-"""Small repairs of the library's pages: type aliases by their name, chapters linked, no filler text."""
+"""What is made of the library's pages: links to the chapters that use a name, type aliases by their name."""
 
 from __future__ import annotations
 
 import functools
-import re
 from pathlib import Path
 
 import stored
+import uses
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
@@ -25,17 +25,13 @@ def shorten(text: str | None) -> str | None:
 
 
 @functools.cache
-def chapter_titles(root: Path) -> dict[str, str]:
-    """Return the page of each chapter by its title."""
-    return {stored.load(root, page).title: page for page in stored.names(root)}
+def chapters_of(root: Path) -> dict[str, list[str]]:
+    """Return for each name of the library the chapters whose cells use it."""
+    return uses.chapters_of(root, stored.names(root))
 
 
-def link_chapters(text: str, titles: dict[str, str]) -> str:
-    """Return a docstring in which every ``*Title*`` of a chapter is a link; `titles` gives the page of each."""
-    for title, page in titles.items():
-        pattern = r"\*" + r"\s+".join(map(re.escape, title.split())) + r"\*"
-        text = re.sub(pattern, f":doc:`{title} </book/{page}>`", text)
-    return text
+def _titles(root: Path, chapters: list[str]) -> str:
+    return ", ".join(f":doc:`{stored.load(root, name).title} </book/{name}>`" for name in chapters)
 
 
 def _signature(app, what, name, obj, options, signature, returns):
@@ -45,7 +41,9 @@ def _signature(app, what, name, obj, options, signature, returns):
 def _docstring(app, what, name, obj, options, lines):
     if lines and lines[0].startswith(FILLER):
         lines[:] = []
-    lines[:] = link_chapters("\n".join(lines), chapter_titles(Path(app.srcdir))).split("\n")
+    root = Path(app.srcdir)
+    if chapters := chapters_of(root).get(uses.full_name(obj) or "", []):
+        lines += ["", f"*Used in* {_titles(root, chapters)}.", ""]
 
 
 def setup(app: Sphinx) -> dict:

@@ -1,8 +1,8 @@
 """Directives that state what was measured, generated from the stored results while the book is built.
 
 ``{claims-table} [chapter]``
-    Every claim: statement, source, the paper's value, measured at quick and at paper scale, verdict.
-    With a chapter, its table; without, a section for each chapter, below a line that counts.
+    Every finding: the paper's value, ours with its error, the verdict; every check: its interval, what was measured.
+    With a chapter, its tables; without, what did not reproduce, then a section for each chapter.
 ``{reproducibility-table}``
     What each stored run used and cost: device, threads, time, versions; where the paper-scale runs come from.
 ``{chapter-facts} [chapter]``
@@ -18,7 +18,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-NO_GPU = "no GPU run yet"
+from hierlib.lab.claims import VERDICTS
 
 
 def table(head: list[str], rows: list[list], widths: list[int], classes: list[str]) -> nodes.table:
@@ -44,11 +44,17 @@ def soft(text: str) -> nodes.inline:
 
 
 def count(chapters: list[stored.Chapter]) -> str:
-    """Return the line that counts claims and those that hold."""
-    total, holding = sum(len(c.claims) for c in chapters), sum(c.holding for c in chapters)
+    """Return the line that counts findings by their verdict, and checks."""
+    claims = [c for chapter in chapters for c in chapter.claims]
+    if not claims:
+        return "No claim is stored yet."
+    verdicts = [c["verdict"] for c in claims if c.get("verdict")]
+    each = ", ".join(f"{n} {verdict}" for verdict in VERDICTS if (n := verdicts.count(verdict)))
+    failing = sum(not c["holds"] for c in claims)
     places = f"{len(chapters)} chapter{'s' * (len(chapters) != 1)}"
-    rest = "all hold" if holding == total else f"{holding} hold, {total - holding} fail"
-    return f"{total} claims in {places}; {rest}." if total else "No claim is stored yet."
+    outside = f"{failing} outside their intervals." if failing else "all inside their intervals."
+    kinds = f" ({each})" * bool(each)
+    return f"{len(verdicts)} findings in {places}{kinds} and {len(claims) - len(verdicts)} checks; {outside}"
 
 
 class Ledger(SphinxDirective):
@@ -85,45 +91,65 @@ class Ledger(SphinxDirective):
 class ClaimsTable(Ledger):
     """``{claims-table}``."""
 
-    def measured(self, chapter: stored.Chapter, claim: dict) -> list[nodes.Node]:
-        if not chapter.paper_run:
-            return [soft(NO_GPU)]
-        there = chapter.paper_claims.get(claim["name"])
-        return [nodes.Text(stored.number(there["measured"]))] if there else [soft("not measured")]
+    def mark(self, chapter: stored.Chapter, c: dict, text: str) -> list[nodes.Node]:
+        word = "holds" if c["holds"] else "fails"
+        return [self.link(chapter.name, text, f"claim-{c['name']}", ("verdict", f"verdict-{word}"))]
 
-    def claims(self, chapter: stored.Chapter) -> nodes.Node:
-        rows = []
-        for c in chapter.claims:
-            word, mark = ("holds", "✓") if c["holds"] else ("fails", "✗")
-            # plain text, as on the chapter's page: an asterisk is an asterisk (ε*)
-            about = [nodes.Text(c.get("about") or c["name"])]
-            source = [nodes.inline("", c["source"], classes=["ledger-source"])] if c.get("source") else []
-            rows.append(
-                [
-                    [*about, *source],
-                    c["statement"],
-                    c["paper"] if c.get("paper") else [soft("–")],
-                    stored.number(c["measured"]),
-                    self.measured(chapter, c),
-                    [self.link(chapter.name, f"{mark} {word}", f"claim-{c['name']}", ("verdict", f"verdict-{word}"))],
-                ]
-            )
-        head = ["Claim and source", "Stated", "The paper", "Measured, quick", "Measured, paper scale", "Verdict"]
-        return table(head, rows, [38, 14, 14, 12, 12, 10], ["ledger-claims"])
+    def about(self, c: dict) -> list[nodes.Node]:
+        # plain text, as on the chapter's page: an asterisk is an asterisk (ε*)
+        source = [nodes.inline("", c["source"], classes=["ledger-source"])] if c.get("source") else []
+        return [nodes.Text(c.get("about") or c["name"]), *source]
+
+    def there(self, chapter: stored.Chapter, c: dict) -> list[list[nodes.Node]]:
+        """Return the cell of what was measured at paper scale, for a chapter that was run there."""
+        found = chapter.paper_claims.get(c["name"])
+        known = nodes.Text(stored.measured(found)) if found else soft("not measured")
+        return [[known]] if chapter.paper_run else []
+
+    def findings(self, chosen: list[tuple[stored.Chapter, dict]]) -> nodes.Node:
+        """Return the table of some findings; those that did not reproduce come first."""
+        rows = [
+            [self.about(c), c["paper"] if c.get("paper") else [soft("–")], stored.measured(c), *self.there(chapter, c),
+             self.mark(chapter, c, c["verdict"])]
+            for chapter, c in sorted(chosen, key=lambda pair: pair[1]["verdict"] != VERDICTS[2])
+        ]
+        more = max(map(len, rows), default=4) == 5
+        rows = [row if len(row) == 4 + more else [*row[:3], [soft("–")], row[3]] for row in rows]
+        head = ["Finding and source", "The paper", "We find", *["At paper scale"] * more, "Verdict"]
+        return table(head, rows, [40, 20, 16, *[12] * more, 14], ["ledger-claims"])
+
+    def checks(self, chapter: stored.Chapter) -> nodes.Node:
+        rows = [
+            [self.about(c), c["interval"], stored.measured(c), *self.there(chapter, c),
+             self.mark(chapter, c, "✓ holds" if c["holds"] else "✗ fails")]
+            for c in chapter.claims if not c.get("verdict")
+        ]
+        there = ["At paper scale"] * bool(chapter.paper_run)
+        head = ["Check and source", "Interval", "Measured", *there, "Verdict"]
+        return table(head, rows, [44, 18, 16, *[12] * len(there), 10], ["ledger-claims"])
+
+    def both(self, chapter: stored.Chapter) -> list[nodes.Node]:
+        found = [(chapter, c) for c in chapter.claims if c.get("verdict")]
+        tables = [self.findings(found)] if found else []
+        return tables + ([self.checks(chapter)] if len(found) < len(chapter.claims) else [])
 
     def run(self) -> list[nodes.Node]:
         if self.arguments:
             chapter = self.chapter(self.arguments[0])
-            return [self.claims(chapter)] if chapter.claims else [nodes.paragraph("", "No claim is stored yet.")]
+            return self.both(chapter) or [nodes.paragraph("", "No claim is stored yet.")]
         chapters = self.chapters()
         out: list[nodes.Node] = [nodes.paragraph("", count(chapters), classes=["ledger-count"])]
+        not_there = [(k, c) for k in chapters for c in k.claims if c.get("verdict") == VERDICTS[2]]
+        if not_there:
+            title = nodes.title("", "What did not reproduce")
+            key = nodes.make_id(title.astext())
+            out.append(nodes.section("", title, self.findings(not_there), ids=[key], names=[key]))
         for chapter in chapters:
             section = nodes.section(ids=[f"claims-{chapter.name}"], names=[f"claims-{chapter.name}"])
             title, messages = self.state.inline_text(chapter.title, self.lineno)
             section += [nodes.title("", "", *title), *messages]
-            line = nodes.paragraph("", f"{chapter.holding} of {len(chapter.claims)} hold · ")
-            line += self.link(chapter.name, "read the chapter")
-            section += [line, self.claims(chapter)]
+            section += nodes.paragraph("", "", self.link(chapter.name, "read the chapter"))
+            section += self.both(chapter)
             out.append(section)
         return out
 
@@ -151,19 +177,19 @@ class ReproducibilityTable(Ledger):
             [[self.link(c.name, c.title)], *(c.run.get("versions", {}).get(p, "–") for p in packages)]
             for c in chapters
         ]
-        paper = [self.paper(c) for c in chapters]
+        paper = [self.paper(c) for c in chapters if c.paper_run]
         head = ["Chapter", "Device", "Threads", "Wall time", "CPU time", "Claims that hold"]
         head_paper = ["Chapter", "Device", "Wall time", "Commit", "Date", "Versions"]
-        return [
+        parts = [
             self.part("The stored runs (quick scale)", table(head, costs, [24, 34, 8, 12, 12, 10], [])),
             self.part("Versions", table(["Chapter", *packages], versions, [24] + [12] * len(packages), [])),
-            self.part("Runs at paper scale", table(head_paper, paper, [24, 20, 10, 12, 12, 22], [])),
         ]
+        if paper:
+            parts.append(self.part("Runs at paper scale", table(head_paper, paper, [24, 20, 10, 12, 12, 22], [])))
+        return parts
 
     def paper(self, chapter: stored.Chapter) -> list:
         run, title = chapter.paper_run, [self.link(chapter.name, chapter.title)]
-        if not run:
-            return [title, [soft(NO_GPU)], "–", "–", "–", "–"]
         commit, _, dirty = str(run.get("commit", "–")).partition("-")
         versions = ", ".join(f"{k} {v}" for k, v in run.get("versions", {}).items())
         return [
@@ -192,12 +218,13 @@ class ChapterFacts(Ledger):
             threads = f"{threads} CPU thread{'s' * (threads != 1)}"
             facts.append(("Runs in", f"{stored.duration(run['seconds'])} on {threads}"))
         if chapter.claims:
-            total = len(chapter.claims)
-            held = f"all {total} hold" if chapter.holding == total else f"{chapter.holding} of {total} hold"
-            facts.append(("Claims", held))
-        paper = chapter.paper_run
-        time = f" in {stored.duration(paper['seconds'])}" if "seconds" in paper else ""
-        facts.append(("Paper scale", f"run on {paper.get('device', 'a GPU')}{time}" if paper else NO_GPU))
+            found = sum(bool(c.get("verdict")) for c in chapter.claims)
+            rest = len(chapter.claims) - chapter.holding
+            facts.append(("States", f"{found} findings, {len(chapter.claims) - found} checks"
+                          + f"; {rest} outside their intervals" * bool(rest)))
+        if paper := chapter.paper_run:
+            time = f" in {stored.duration(paper['seconds'])}" if "seconds" in paper else ""
+            facts.append(("Paper scale", f"run on {paper.get('device', 'a GPU')}{time}"))
 
         card = nodes.container(classes=["chapter-facts"])
         for label, text in facts:

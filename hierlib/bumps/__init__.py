@@ -1,11 +1,8 @@
-"""Bumps and stripes, what a diffusion model makes of their positions, and percolation (chapter *Percolation*)."""
+"""Bumps and stripes, what a diffusion model makes of their positions, and percolation of their labels."""
 
-from hierlib.bumps import denoise, labels, lattice, manifold, percolation, readout
-from hierlib.bumps.denoise import BumpMLP, Denoisers, Examples, fit, follow
-from hierlib.bumps.drops import drops
-from hierlib.bumps.images import bump, overlap, sos, stripe, visible
+from hierlib.bumps import denoise, geometry, labels, lattice, percolation, readout
+from hierlib.bumps.denoise import BumpDenoisers, BumpMLP, Examples
+from hierlib.bumps.images import Domain, bump, sos
 
-__all__ = [
-    "BumpMLP", "Denoisers", "Examples", "bump", "denoise", "drops", "fit", "follow", "labels", "lattice", "manifold",
-    "overlap", "percolation", "readout", "sos", "stripe", "visible",
-]
+__all__ = ["BumpDenoisers", "BumpMLP", "Domain", "Examples", "bump", "denoise", "geometry", "labels", "lattice",
+           "percolation", "readout", "sos"]

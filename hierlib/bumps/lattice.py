@@ -16,36 +16,33 @@ from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Bool, Float, Int, Numbers, Tensor
 
-__all__ = [
-    "P_C", "clusters", "lattice_links", "lattice_threshold", "mass_ratio", "neighbours", "occupy", "p_c", "range2",
-    "sigma_min",
-]
+__all__ = ["P_C", "clusters", "links", "mass_ratio", "neighbours", "occupy", "p_c", "range2", "sigma_min", "threshold"]
 
 # thresholds by the number of neighbours, to the digits on which sources agree: the first two add up to 1 (matching
 # lattices; Newman & Ziff 2000), the others Xun, Hao & Ziff 2021
 P_C = {4: 0.592746, 8: 0.407254, 12: 0.289123, 20: 0.1967, 36: 0.11535}
 
 
-def range2(sigma: Numbers, theta: Numbers, spacing: float = 1.0) -> Numbers:
-    """Return R² = r²/d² = 4σ² ln(1/θ)/d²: sites closer than R spacings are linked.
+def range2(sigma: Numbers, theta: Numbers) -> Numbers:
+    """Return R² = 4σ² ln(1/θ), with σ in units of the spacing: sites closer than R spacings are linked.
 
-    Explained in the chapter *Percolation*; source: this book. ValueError for σ or d not positive, or θ outside (0, 1).
+    ValueError for σ not positive, or θ outside (0, 1).
     """
-    return (link_radius(sigma, theta) / checks.positive("spacing", spacing)) ** 2
+    return link_radius(sigma, theta) ** 2
 
 
-def sigma_min(theta: Numbers, spacing: float = 1.0) -> Numbers:
-    """Return d/(2 √ln(1/θ)), up to which no two bumps at different sites are linked, so that not even λ = 1 percolates.
+def sigma_min(theta: Numbers) -> Numbers:
+    """Return 1/(2 √ln(1/θ)), in units of the spacing: up to this σ not even λ = 1 percolates, as no sites are linked.
 
-    Explained in the chapter *Percolation*; source: this book. ValueError as :func:`range2`.
+    ValueError for θ outside (0, 1).
     """
-    return checks.positive("spacing", spacing) / link_radius(1.0, theta)
+    return 1 / link_radius(1.0, theta)
 
 
 def neighbours(R2: float) -> Int[Tensor, "z 2"]:
     """Return the offsets (x, y) ≠ 0 of the sites with x² + y² < R², nearest first: z of them.
 
-    Explained in the chapter *Percolation*; source: this book. ValueError for a negative R².
+    ValueError for a negative R².
 
     Examples
     --------
@@ -64,8 +61,8 @@ def p_c(z: int) -> float:
     """Return the threshold of the square lattice with z neighbours within a range: the share λ at which it percolates.
 
     It is that of :data:`P_C` where the table has it, and 4η_c/(z + 3) for other z > 20, to 2 %: the neighbourhoods
-    become discs, and z λ the mean degree 4η_c of the continuum. Explained in the chapter *Percolation*; source: Xun,
-    Hao & Ziff 2021, with the constant 3 of this book. ValueError for a z up to 20 that is not in the table.
+    become discs, and z λ the mean degree 4η_c of the continuum. Source: Xun, Hao & Ziff 2021, with the constant 3 of
+    this book. ValueError for a z up to 20 that is not in the table.
     """
     z = checks.integer("z", z, low=1)
     checks.require(z in P_C or z > 20, "z", z, f"one of {', '.join(map(str, P_C))}, or above 20")
@@ -76,15 +73,11 @@ def occupy(share: Float[Tensor, "*share"], side: int, n: int = 1, seed: Seed = 0
     """Return n lattices for each share λ whose sites are occupied with the probability λ, independently.
 
     Those of different λ are made of the same random numbers: the sites of the smaller share are among those of the
-    larger. Explained in the chapter *Percolation*; source: this book.
-
-    Raises
-    ------
-    ValueError
-        For shares outside [0, 1], or a side or n below 1.
+    larger. ValueError for shares outside [0, 1], or a side or n below 1.
     """
     checks.require(bool(((share >= 0) & (share <= 1)).all()), "share", share, "in [0, 1]")
-    u = _arrivals(side, checks.integer("n", n, low=1), generator(seed, "lattice.occupy"))
+    side, n = checks.integers(1, side=side, n=n)
+    u = torch.rand(n, side, side, generator=generator(seed, "lattice.occupy"), dtype=torch.float64)
     return u.to(share.device) < share.double()[..., None, None, None]
 
 
@@ -93,9 +86,8 @@ def clusters(
 ) -> Int[Tensor, "*batch side side"]:
     """Return for each occupied site the number of its cluster, 1, 2, … in the order of first sites; 0 for others.
 
-    Those of different lattices have different numbers. On a CPU lattices with 4 or 8 neighbours are labelled by
-    ``scipy.ndimage``; all else goes by the graph of the links. Explained in the chapter *Percolation*; source: this
-    book.
+    Those of different lattices have different numbers. Lattices with 4 or 8 neighbours are labelled by
+    ``scipy.ndimage``; all else goes by the graph of the links. Both work on the CPU.
 
     Parameters
     ----------
@@ -112,17 +104,17 @@ def clusters(
         For lattices that are not square, a negative R², or one too large for the torus.
     """
     z = 2 * len(_forward(sites, R2, torus))
-    if sites.device.type == "cpu" and z in (4, 8):
-        return _image_labels(sites.reshape(-1, *sites.shape[-2:]), z == 8, torus).view_as(sites)
-    labels = components_of(lattice_links(sites, R2, torus), sites.numel()).view_as(sites)
+    if z in (4, 8):
+        return _image_labels(sites.reshape(-1, *sites.shape[-2:]).cpu(), z == 8, torus).view_as(sites).to(sites.device)
+    labels = components_of(links(sites, R2, torus), sites.numel()).view_as(sites)
     occupied = labels.new_zeros(sites.numel()).index_fill_(0, labels[sites], 1)        # (empty sites have labels, too)
     return occupied.cumsum(0)[labels] * sites
 
 
-def lattice_links(sites: Bool[Tensor, "*batch side side"], R2: float, torus: bool = True) -> Int[Tensor, "2 links"]:
+def links(sites: Bool[Tensor, "*batch side side"], R2: float, torus: bool = True) -> Int[Tensor, "2 links"]:
     """Return the linked pairs of occupied sites, each once, by indices that count the sites of all lattices in order.
 
-    Used in the chapter *Percolation*; source: this book. Parameters and ValueError as :func:`clusters`.
+    Parameters and ValueError as :func:`clusters`.
     """
     offsets, side = _forward(sites, R2, torus), sites.shape[-1]
     lattices = sites.reshape(-1, side, side)
@@ -137,46 +129,32 @@ def lattice_links(sites: Bool[Tensor, "*batch side side"], R2: float, torus: boo
     return torch.cat(pairs, 1) if pairs else index.new_zeros(2, 0)
 
 
-def mass_ratio(
-    sites: Bool[Tensor, "*batch side side"], R2: float, torus: bool = True, of: str = "occupied"
-) -> Float[Tensor, "*batch"]:
-    """Return the largest connected mass ratio: the largest cluster's share of the occupied sites, or of all sites.
+def mass_ratio(sites: Bool[Tensor, "*batch side side"], R2: float, torus: bool = True) -> Float[Tensor, "*batch"]:
+    """Return the largest connected mass ratio: the largest cluster's share of the occupied sites.
 
-    Explained in the chapter *Percolation*; source: Liang et al. 2024, fig. 6; whether it is a share of the occupied
-    sites there could not be found out. Parameters and ValueError as :func:`clusters`; 0 for an empty lattice.
+    Source: Liang et al. 2024, fig. 6; whether it is a share of the occupied sites there could not be found out.
+    Parameters and ValueError as :func:`clusters`; 0 for an empty lattice.
     """
-    of = checks.one_of("of", of, ("occupied", "all"))
     labels = clusters(sites, R2, torus)
     size = labels.flatten().bincount()[labels] * sites                     # of the cluster a site is in
-    total = sites.sum((-2, -1)).clamp_min(1) if of == "occupied" else sites.shape[-1] ** 2
-    return size.amax((-2, -1)).double() / total
+    return size.amax((-2, -1)).double() / sites.sum((-2, -1)).clamp_min(1)
 
 
-def lattice_threshold(
+def threshold(
     R2: float, side: int, n: int = 200, seed: Seed = 0, *, device: torch.device | str = "cpu"
 ) -> Threshold:
     """Find the share λ at which occupied sites connect the first column to the last, for n lattices filled at random.
 
-    Explained in the chapter *Percolation*; source: this book (sites one by one as in Newman & Ziff 2001).
-
-    Raises
-    ------
-    ValueError
-        For R² ≤ 1, where nothing is linked, a side below 2, or n below 2.
+    Source: sites one by one as in Newman & Ziff 2001. ValueError for R² ≤ 1, where nothing is linked, a side below 2,
+    or n below 2.
     """
-    R2 = checks.real("R2", R2)
+    side, n = checks.integers(2, side=side, n=n)
     checks.require(R2 > 1, "R2", R2, "above 1: no two sites are linked")
-    side, n = checks.integer("side", side, low=2), checks.integer("n", n, low=2)
-    u = _arrivals(side, n, generator(seed, "lattice.lattice_threshold")).to(device)
+    gen = generator(seed, "lattice.lattice_threshold")
+    u = torch.rand(n, side, side, generator=gen, dtype=torch.float64).to(device)
     column = torch.arange(side, device=device).expand(side, side).flatten().expand(n, -1)
-    edges = lattice_links(torch.ones_like(u, dtype=torch.bool), R2, torus=False)
+    edges = links(torch.ones_like(u, dtype=torch.bool), R2, torus=False)
     return Threshold(spanning_time(edges, u.flatten(1), column == 0, column == side - 1))
-
-
-def _arrivals(side: int, n: int, gen: torch.Generator) -> Tensor:
-    """Return the share above which each site of n lattices is occupied."""
-    side = checks.integer("side", side, low=1)
-    return torch.rand(n, side, side, generator=gen, dtype=torch.float64)
 
 
 def _forward(sites: Tensor, R2: float, torus: bool) -> Tensor:

@@ -19,11 +19,9 @@ from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Bool, Float, Int, Numbers, Tensor
 
-__all__ = [
-    "BETA_OVER_NU", "ETA_C", "ONE_OVER_NU", "Threshold", "collapse", "components", "components_of", "critical_count",
-    "filling", "largest_cluster", "largest_share", "link_radius", "links", "mean_degree", "spanning_time", "spans",
-    "theta_of", "threshold",
-]
+__all__ = ["BETA_OVER_NU", "ETA_C", "ONE_OVER_NU", "Threshold", "collapse", "components", "components_of",
+           "critical_count", "largest_cluster", "largest_share", "link_radius", "links", "spanning_time", "theta_of",
+           "threshold"]
 
 ETA_C = 1.12808737      # threshold of discs of one size, Mertens & Moore 2012; 4η_c = 4.51235
 BETA_OVER_NU = 5 / 48   # exact exponents of percolation in two dimensions, β = 5/36 and ν = 4/3 (den Nijs 1979,
@@ -37,8 +35,8 @@ _MARGIN = 7.0           # η_c + 7/L^(1/ν) is where the search for a threshold 
 def link_radius(sigma: Numbers, theta: Numbers) -> Numbers:
     """Return r = 2σ √ln(1/θ): two bumps of width σ closer than r have an overlap above θ.
 
-    Explained in the chapter *Percolation*; source: this book (in Liang et al. 2024, fig. 6, images are linked above a
-    threshold of overlap). ValueError for σ ≤ 0 or θ outside (0, 1).
+    Source: in Liang et al. 2024, fig. 6, images are linked above a threshold of overlap; how overlap is defined is our
+    choice. ValueError for σ ≤ 0 or θ outside (0, 1).
     """
     return 2 * _positive("sigma", sigma) * np.sqrt(-np.log(_positive("theta", theta, below=1.0)))
 
@@ -46,31 +44,15 @@ def link_radius(sigma: Numbers, theta: Numbers) -> Numbers:
 def theta_of(radius: Numbers, sigma: Numbers) -> Numbers:
     """Return θ = exp(−r²/4σ²), the overlap of two bumps of width σ at the distance r.
 
-    Explained in the chapter *Percolation*; source: this book. ValueError unless σ and r are positive.
+    ValueError unless σ and r are positive.
     """
     return np.exp(-((_positive("radius", radius) / (2 * _positive("sigma", sigma))) ** 2))
-
-
-def filling(count: Numbers, radius: Numbers, size: Numbers) -> Numbers:
-    """Return η = Mπ(r/2)²/N², the total area of M discs of diameter r in units of that of the N × N square.
-
-    Explained in the chapter *Percolation*; source: Mertens & Moore 2012. ValueError unless all are positive.
-    """
-    return mean_degree(count, radius, size) / 4
-
-
-def mean_degree(count: Numbers, radius: Numbers, size: Numbers) -> Numbers:
-    """Return Mπr²/N² = 4η, the mean number of links of one of M random points on a torus of side N; 4.512 at η_c.
-
-    Explained in the chapter *Percolation*; source: Xun, Hao & Ziff 2021. ValueError unless all are positive.
-    """
-    return _positive("count", count) * np.pi * (_positive("radius", radius) / _positive("size", size)) ** 2
 
 
 def critical_count(sigma: Numbers, theta: Numbers, size: Numbers) -> Numbers:
     """Return M_c = (4η_c/π) N²/r² = 0.35908 N²/(σ² ln(1/θ)), the number of random bumps at which they percolate.
 
-    Explained in the chapter *Percolation*; source: this book, with η_c of Mertens & Moore 2012. ValueError as
+    A bump then has Mπr²/N² = 4η_c links in the mean. Source: η_c of Mertens & Moore 2012. ValueError as
     :func:`link_radius`, and for a size that is not positive.
     """
     return 4 * ETA_C / np.pi * (_positive("size", size) / link_radius(sigma, theta)) ** 2
@@ -79,8 +61,7 @@ def critical_count(sigma: Numbers, theta: Numbers, size: Numbers) -> Numbers:
 def collapse(eta: Numbers, share: Numbers, L: Numbers) -> tuple[Numbers, Numbers]:
     """Return ((η − η_c) L^(1/ν), P L^(β/ν)): in these coordinates the largest shares P of all sizes L are one curve.
 
-    Explained in the chapter *Percolation*; source: finite-size scaling (Fisher & Barber 1972). ValueError for an L
-    that is not positive.
+    Source: finite-size scaling (Fisher & Barber 1972). ValueError for an L that is not positive.
     """
     L = _positive("L", L)
     return (np.asarray(eta) - ETA_C) * L**ONE_OVER_NU, np.asarray(share) * L**BETA_OVER_NU
@@ -91,7 +72,7 @@ def collapse(eta: Numbers, share: Numbers, L: Numbers) -> tuple[Numbers, Numbers
 def links(points: Float[Tensor, "*batch n 2"], radius: float, box: float | None = None) -> Int[Tensor, "2 links"]:
     """Return the pairs of points closer than `radius`, each pair once, as two rows of indices.
 
-    Used in the chapter *Percolation*; source: this book (scipy's k-d tree, all sets of a batch in one).
+    By scipy's k-d tree, all sets of a batch in one.
 
     Parameters
     ----------
@@ -128,34 +109,16 @@ def links(points: Float[Tensor, "*batch n 2"], radius: float, box: float | None 
 def components_of(edges: Int[Tensor, "2 edges"], n: int) -> Int[Tensor, "n"]:
     """Return for each of n nodes the number of its connected component, in the order of their first nodes from 0.
 
-    On a CPU by scipy; elsewhere by pointer jumping, on the device of the edges. Used in the chapter *Percolation*;
-    source: Shiloach & Vishkin 1982 for the parallel way. ValueError for n below 1 or edges to nodes that do not exist.
+    By scipy, on the CPU; the answer is on the device of the edges.
     """
-    n = checks.integer("n", n, low=1)
-    checks.require(edges.numel() == 0 or bool((edges.amin() >= 0) & (edges.amax() < n)), "edges", edges,
-                   f"indices in [0, {n})")
-    if edges.device.type != "cpu":
-        return _pointer_jumping(edges, n)
-    graph = coo_array((np.ones(edges.shape[1], dtype=np.int8), tuple(edges.numpy())), shape=(n, n))
-    return torch.from_numpy(connected_components(graph, directed=False)[1]).long()
-
-
-def _pointer_jumping(edges: Tensor, n: int) -> Tensor:
-    """Return what :func:`components_of` does: every root hooks to a lower one it touches, then paths are shortened."""
-    root = torch.arange(n, device=edges.device)
-    while edges.shape[1]:
-        low, high = root[edges].aminmax(dim=0)
-        root.scatter_reduce_(0, high, low, "amin")
-        while not torch.equal(root, parent := root[root]):
-            root = parent
-        edges = torch.stack([low, high])[:, low < high]
-    return root.unique(return_inverse=True)[1]
+    graph = coo_array((np.ones(edges.shape[1], dtype=np.int8), tuple(edges.cpu().numpy())), shape=(n, n))
+    return torch.from_numpy(connected_components(graph, directed=False)[1]).long().to(edges.device)
 
 
 def components(points: Float[Tensor, "*batch n 2"], radius: float, box: float | None = None) -> Int[Tensor, "*batch n"]:
     """Return for each point the number of its cluster in its set, in the order of their first points from 0.
 
-    Explained in the chapter *Percolation*; source: this book. Parameters and ValueError as :func:`links`.
+    Parameters and ValueError as :func:`links`.
 
     Examples
     --------
@@ -172,23 +135,11 @@ def largest_cluster(
 ) -> Float[Tensor, "*batch"]:
     """Return the share of the points that is in the largest cluster, float64; one number for each set.
 
-    Explained in the chapter *Percolation*; source: Liang et al. 2024, fig. 6 ("largest connected mass ratio", of
-    lattice sites there). Parameters and ValueError as :func:`links`.
+    Parameters and ValueError as :func:`links`. Source: Liang et al. 2024, fig. 6 ("largest connected mass ratio", of
+    lattice sites there).
     """
     labels = components(points, radius, box)
     return _counts(labels, torch.ones_like(labels)).amax(-1).double() / labels.shape[-1]
-
-
-def spans(points: Float[Tensor, "*batch n 2"], radius: float, side: float) -> Bool[Tensor, "*batch"]:
-    """Return whether a cluster connects the left and the right edge of the box [0, side]².
-
-    It touches an edge where a point's disc, of diameter `radius`, does. Explained in the chapter *Percolation*; source:
-    this book. ValueError as :func:`links`, and for points outside the box.
-    """
-    side, radius = checks.positive("side", side), checks.positive("radius", radius)
-    checks.require(bool(((points >= 0) & (points <= side)).all()), "points", points, f"in the box, [0, {side:g}]")
-    labels, x = components(points, radius), points[..., 0]
-    return _connected(labels, x < radius / 2, x > side - radius / 2)
 
 
 def _counts(labels: Tensor, marks: Tensor) -> Tensor:
@@ -208,12 +159,7 @@ class Threshold:
     """Thresholds of n random systems: t, the filling or the share of occupied sites, at which each is spanned.
 
     A system spans at t with the probability that its threshold is below t, about 1/(1 + exp(−slope (t − half))).
-    Explained in the chapter *Percolation*; source: this book. ValueError for fewer than two different ones.
-
-    Parameters
-    ----------
-    times
-        Thresholds of the systems, ``(n,)``.
+    `times` are the thresholds of the systems. ValueError for fewer than two different ones.
     """
 
     times: Float[Tensor, "n"]
@@ -245,8 +191,8 @@ def threshold(L: float, n: int = 200, seed: Seed = 0) -> Threshold:
     """Find the filling η at which a box of L × L link radii is spanned from left to right, for n random boxes.
 
     Points arrive one by one at random places (a Poisson process in η) until the box is spanned: each box gives its own
-    threshold, and all fillings are had from one set of points. Explained in the chapter *Percolation*; source: this
-    book (points one by one, as sites in Newman & Ziff 2001). ValueError for L below 2 or n below 2.
+    threshold, and all fillings are had from one set of points. A cluster touches an edge where a point's disc does.
+    Source: sites one by one in Newman & Ziff 2001. ValueError for L below 2 or n below 2.
     """
     L, n, gen = checks.real("L", L, 2.0), checks.integer("n", n, low=2), generator(seed, "percolation.threshold")
     rate = 4 * L**2 / math.pi                                       # points per unit of η
@@ -263,8 +209,7 @@ def spanning_time(
 ) -> Float[Tensor, "b"]:
     """Return when the nodes that have arrived connect `start` to `end`, for each of b systems of n nodes.
 
-    By bisection, up to 2⁻¹⁶ of the last arrival above it; the last arrival where they never do. Used in the chapter
-    *Percolation*; source: this book.
+    By bisection, up to 2⁻¹⁶ of the last arrival above it; the last arrival where they never do.
 
     Parameters
     ----------
@@ -291,10 +236,10 @@ def spanning_time(
 def largest_share(eta: float, L: float, n: int = 100, seed: Seed = 0) -> Float[Tensor, "n"]:
     """Return the largest cluster's share on n tori of side L link radii, each with round(4ηL²/π) random points.
 
-    At η_c the mean share falls as L^(−β/ν); see :func:`collapse`. Explained in the chapter *Percolation*; source: this
-    book. ValueError for η or L that are not positive, n below 1, or η too small for a point.
+    At η_c the mean share falls as L^(−β/ν); see :func:`collapse`. ValueError for η or L that are not positive, n below
+    1, or η too small for a point.
     """
-    eta, L, n = checks.positive("eta", eta), checks.positive("L", L), checks.integer("n", n, low=1)
+    (eta, L), n = checks.positives(eta=eta, L=L), checks.integer("n", n, low=1)
     count = round(4 * eta * L**2 / math.pi)
     checks.require(count > 0, "eta", eta, f"above {math.pi / 8 / L**2:.3g}, such that there is a point")
     gen = generator(seed, "percolation.largest_share")

@@ -4,11 +4,11 @@ import math
 
 import torch
 
-from hierlib.bumps.images import displacement
+from hierlib.bumps.images import Domain
 from hierlib.lab import checks
 from hierlib.lab.types import Bool, Float, Tensor
 
-__all__ = ["accuracy", "fidelity", "position", "separability"]
+__all__ = ["accuracy", "fidelity", "position"]
 
 FAINT = 1e-5                # a marginal whose structure is below this part of it is flat: no position
 
@@ -21,8 +21,6 @@ def position(images: Float[Tensor, "*b N N"], *, torus: bool = False) -> Float[T
     bumps this is off by up to ⅓ pixel, and less than 2 σ from the border, which cuts them off, by up to 0.45 σ: within
     half a pixel everywhere for σ ≤ 1.1 and, with 0.47, at 1.4; no longer at 2. Where a marginal is flat the position is
     NaN.
-
-    Explained in the chapter *Percolation*; source: this book.
 
     Parameters
     ----------
@@ -57,12 +55,11 @@ def position(images: Float[Tensor, "*b N N"], *, torus: bool = False) -> Float[T
 
 
 def accuracy(
-    position: Float[Tensor, "*b 2"], labels: Float[Tensor, "*#b 2"], size: int, tolerance: float = 0.5, *,
-    torus: bool = False,
+    position: Float[Tensor, "*b 2"], labels: Float[Tensor, "*#b 2"], domain: Domain | int, tolerance: float = 0.5
 ) -> Bool[Tensor, "*b 2"]:
     """Return whether x, and whether y, is within `tolerance` pixels of the label; ``.all(-1)`` asks for both.
 
-    A position that is NaN is wrong. Explained in the chapter *Percolation*; source: this book.
+    A position that is NaN is wrong, a distance of just the tolerance right; on the torus the shortest way counts.
 
     Parameters
     ----------
@@ -70,39 +67,22 @@ def accuracy(
         Of images, from :func:`position`.
     labels
         Where the bump or the stripes should be; a shape that broadcasts.
-    size
-        N, pixels per side.
-    tolerance
-        In pixels, positive; a distance of just this is right.
-    torus
-        Whether the shortest way round the torus counts.
 
     Raises
     ------
     ValueError
         For a tolerance that is not positive, or a size below 2.
     """
-    size, tolerance = checks.integer("size", size, low=2), checks.positive("tolerance", tolerance)
-    return displacement(position, labels, size, torus=torus).abs() <= tolerance
+    domain, tolerance = Domain.of(domain), checks.positive("tolerance", tolerance)
+    return domain.displacement(position, labels).abs() <= tolerance
 
 
 def fidelity(images: Float[Tensor, "*b N N"], ideal: Float[Tensor, "*#b N N"]) -> Float[Tensor, "*b"]:
     """Return the cosine of images with the ideal images at their labels: 1 for the right image at any brightness.
 
-    An ideal bump at another place has the fidelity of :func:`hierlib.bumps.images.overlap`, so that more than 0.9, the
-    mark by which the chapter counts images ("c9"), is a bump within 0.65 σ of its label. A blank image has 0.
-    Explained in the chapter *Percolation*; source: this book.
+    An ideal bump at the distance Δ has the fidelity exp(−Δ²/4σ²), so that more than 0.9, the mark by which the chapter
+    counts images ("c9"), is a bump within 0.65 σ of its label. A blank image has 0.
     """
     product = (images * ideal).sum((-2, -1))
     norm = torch.linalg.vector_norm(images, dim=(-2, -1)) * torch.linalg.vector_norm(ideal, dim=(-2, -1))
     return product / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-
-
-def separability(images: Float[Tensor, "*b N N"]) -> Float[Tensor, "*b"]:
-    """Return σ₁²/Σ σ_k² of the singular values of each image: 1 for one clean product g(x) h(y), lower for several.
-
-    Two bumps alike that share neither rows nor columns have ½; a blank image NaN. Explained in the chapter
-    *Percolation*; source: this book.
-    """
-    power = torch.linalg.svdvals(images).square()
-    return power[..., 0] / power.sum(-1)

@@ -19,8 +19,7 @@ def joint_k_statistic(*ys: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
 
         n [(n+1) M_1234 − (n−1)/n (M_12 M_34 + M_13 M_24 + M_14 M_23)] / ((n−1)(n−2)(n−3)).
 
-    Equal arguments give :func:`k_statistic`. Explained in the chapter *Simplicity bias*; source: Fisher 1929
-    (k-statistics), Kaplan 1952 (of several variables).
+    Equal arguments give :func:`k_statistic`. Source: Fisher 1929 (k-statistics), Kaplan 1952 (of several variables).
 
     Parameters
     ----------
@@ -55,16 +54,16 @@ def joint_k_statistic(*ys: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
 
 
 def k_statistic(y: Float[Tensor, "n ..."], order: int) -> Float[Tensor, "..."]:
-    """Return the k-statistic of an `order` from 1 to 4, the unbiased estimate of that cumulant, for every column.
+    """Return the k-statistic of an `order` from 2 to 4, the unbiased estimate of that cumulant, for every column.
 
-    Explained in the chapter *Simplicity bias*; source: Fisher 1929.
+    Source: Fisher 1929.
 
     Parameters
     ----------
     y
         ``(n, …)``: n independent samples.
     order
-        1, the mean; 2, the variance; 3 and 4, the cumulants κ₃ and κ₄ (not divided by the standard deviation).
+        2, the variance; 3 and 4, the cumulants κ₃ and κ₄ (not divided by the standard deviation).
 
     Returns
     -------
@@ -76,9 +75,7 @@ def k_statistic(y: Float[Tensor, "n ..."], order: int) -> Float[Tensor, "..."]:
     ValueError
         For another order, or fewer than `order` samples.
     """
-    order = checks.integer("order", order, low=1, high=4)
-    checks.require(y.ndim > 0 and len(y) >= order, "y.shape", tuple(y.shape), f"(n, …) with n at least {order}")
-    return y.double().mean(0) if order == 1 else joint_k_statistic(*[y] * order)
+    return joint_k_statistic(*[y] * checks.integer("order", order, low=2, high=4))
 
 
 def hermite_moments(
@@ -87,8 +84,8 @@ def hermite_moments(
     """Return the means of the Hermite polynomials He_m(s), of leading coefficient 1, and their standard errors.
 
     All means but that of He_0 are 0 for s ~ N(0, 1). The error is that of the jackknife that leaves out one group at
-    a time, and one sample at a time, which is the textbook error of a mean, without groups. Explained in the chapter
-    *Simplicity bias*; source: this book (the jackknife over blocks: Künsch 1989).
+    a time, and one sample at a time, which is the textbook error of a mean, without groups. Source: Künsch 1989 (the
+    jackknife over blocks).
 
     Parameters
     ----------
@@ -110,9 +107,7 @@ def hermite_moments(
     ValueError
         For orders out of range, groups of another length, or fewer than 2 samples or groups.
     """
-    wanted = [checks.integer("orders", m, low=0, high=20) for m in orders]
-    checks.require(len(wanted) > 0, "orders", orders, "a non-empty sequence of integers")
-    checks.require(s.ndim > 0, "s.shape", tuple(s.shape), "(n, …)")
+    highest = checks.integer("orders", max(orders, default=-1), low=0, high=20)
     n, s = len(s), s.double()
     if groups is None:
         block, size = None, torch.ones(n, dtype=torch.float64, device=s.device)
@@ -124,11 +119,11 @@ def hermite_moments(
     b = checks.integer("number of groups" if groups is not None else "n", len(size), low=2)
     without = (n - size).view(-1, *[1] * (s.ndim - 1))
     found = {}
-    for m, he in zip(range(max(wanted) + 1), hermite_sequence(s)):
-        if m in wanted:
+    for m, he in zip(range(highest + 1), hermite_sequence(s)):
+        if m in orders:
             total = he.sum(0)
             part = he if block is None else he.new_zeros(b, *s.shape[1:]).index_add_(0, block, he)
             shift = (total - part) / without - total / n                 # of the mean, when a group is left out
             found[m] = total / n, ((b - 1) / b * shift.square().sum(0)).sqrt()
-    mean, sem = zip(*(found[m] for m in wanted), strict=True)
+    mean, sem = zip(*(found[m] for m in orders), strict=True)
     return torch.stack(mean), torch.stack(sem)

@@ -8,6 +8,7 @@ and what can be learnt of it is in the cumulants of ν. All latents ν have mean
 """
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -23,7 +24,6 @@ LATENTS = ("independent", "sign", "abs", "laplace")
 
 _MEDIAN = 0.6744897501960817          # of |λ|
 _FAR = 11.0                           # P(|λ| > 11) = 4e-28
-_MAX_ORDER = 12                       # of cumulants
 
 
 def _normal(n: int, rng: torch.Generator, dtype: torch.dtype) -> Tensor:
@@ -31,11 +31,30 @@ def _normal(n: int, rng: torch.Generator, dtype: torch.dtype) -> Tensor:
     return torch.randn(-(-n // 16) * 16, generator=rng, device=rng.device, dtype=dtype)[:n]
 
 
+def latent_moment(latents: str, p: int, q: int) -> float:
+    """Return E[λ^p ν^q] in closed form, for p, q ≥ 0."""
+    absolute = 2 ** (p / 2) * math.gamma((p + 1) / 2) / math.sqrt(math.pi)                  # E|λ|^p
+    plain = absolute if p % 2 == 0 else 0.0
+    if q % 2 == 0:
+        return plain * (math.factorial(q) / 2 ** (q / 2) if latents == "laplace" else 1.0)
+    if latents == "sign":
+        return absolute - plain
+    return plain * (1 - 2 * float(gammainc((p + 1) / 2, _MEDIAN**2 / 2))) if latents == "abs" else 0.0
+
+
+@cache
+def _latent_cumulant(latents: str, p: int, q: int) -> float:
+    """κ(λ p times, ν q times), from the recursion that takes one factor out of the moment E[λ^p ν^q]."""
+    m, n = (p - 1, q) if p else (0, q - 1)                               # the other factors
+    rest = sum(math.comb(m, i) * math.comb(n, j) * _latent_cumulant(latents, p - i, q - j)
+               * latent_moment(latents, i, j) for i in range(m + 1) for j in range(n + 1) if i + j)
+    return latent_moment(latents, p, q) - rest
+
+
 class MixedCumulantModel:
     """The mixed cumulant model with a covariance spike along u and a higher-order spike along v.
 
-    Explained in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026; the
-    whitening S is that of Bardone, Goldt 2024).
+    Source: this book (reconstruction of Bardone, Merger, Goldt 2026; the whitening S is that of Bardone, Goldt 2024).
 
     Parameters
     ----------
@@ -61,31 +80,23 @@ class MixedCumulantModel:
         self, d: int, beta_u: float = 1.0, beta_v: float = 10.0, latents: str = "independent",
         u: Tensor | None = None, v: Tensor | None = None,
     ) -> None:
-        self.d = checks.integer("d", d, low=2)
-        self.beta_u = checks.real("beta_u", beta_u, 0.0)
-        self.beta_v = checks.real("beta_v", beta_v, 0.0)
-        self.latents = checks.one_of("latents", latents, LATENTS)
+        self.d, self.latents = checks.integer("d", d, low=2), checks.one_of("latents", latents, LATENTS)
+        self.beta_u, self.beta_v = checks.reals(0.0, beta_u=beta_u, beta_v=beta_v)
         axes = torch.eye(2, self.d, dtype=torch.float64)
-        self.u = self._unit("u", axes[0] if u is None else u)
-        self.v = self._unit("v", axes[1] if v is None else v)
-        overlap = float(self.u @ self.v)
-        checks.require(abs(overlap) < 1e-5, "u·v", overlap, "0, as u and v are orthogonal (give both, or neither)")
-        self.v = self._unit("v", self.v - overlap * self.u)
-        self._cumulants: dict[tuple[int, int], float] = {}               # of the latents, once computed
+        u, v = axes[0] if u is None else u, axes[1] if v is None else v
+        for name, x in (("u", u), ("v", v)):
+            checks.require(isinstance(x, Tensor) and x.shape == (self.d,), name, tuple(getattr(x, "shape", ())),
+                           f"a tensor of shape ({self.d},)")
+        u, v = u.detach().to("cpu", torch.float64), v.detach().to("cpu", torch.float64)
+        long_u, long_v = u.norm(), v.norm()
+        self.u, self.v = u / long_u, v / long_v
+        overlap = self.u @ self.v
+        for name, found, wanted, allowed in (("‖u‖", long_u, 1, "1"), ("‖v‖", long_v, 1, "1"), (
+                "u·v", overlap, 0, "0, as u and v are orthogonal (give both, or neither)")):
+            checks.require(abs(float(found) - wanted) < 1e-5, name, float(found), allowed)
+        self.v = self.v - float(overlap) * self.u
+        self.v = self.v / self.v.norm()
         self._axes: dict[tuple, tuple[Tensor, Tensor]] = {}              # u and v of devices and dtypes that drew
-
-    def __repr__(self) -> str:
-        """Name the parameters, without the directions."""
-        strengths = f"beta_u={self.beta_u:g}, beta_v={self.beta_v:g}"
-        return f"MixedCumulantModel(d={self.d}, {strengths}, latents={self.latents!r})"
-
-    def _unit(self, name: str, vector: Tensor) -> Tensor:
-        checks.require(isinstance(vector, Tensor) and vector.shape == (self.d,), name,
-                       tuple(getattr(vector, "shape", ())), f"a tensor of shape ({self.d},)")
-        vector = vector.detach().to("cpu", torch.float64)
-        norm = float(vector.norm())
-        checks.require(abs(norm - 1) < 1e-5, f"‖{name}‖", norm, "1")
-        return vector / norm
 
     # ---- closed forms
 
@@ -109,28 +120,6 @@ class MixedCumulantModel:
         """Fourth cumulant of x·v: κ₄ = −2r⁴ for ν = ±1, +3r⁴ for ``"laplace"``."""
         return self.joint_cumulant(0, 4)
 
-    def latent_moment(self, p: int, q: int) -> float:
-        """Return E[λ^p ν^q] in closed form; ValueError for negative p or q."""
-        p, q = checks.integer("p", p, low=0), checks.integer("q", q, low=0)
-        absolute = 2 ** (p / 2) * math.gamma((p + 1) / 2) / math.sqrt(math.pi)                  # E|λ|^p
-        plain = absolute if p % 2 == 0 else 0.0
-        if q % 2 == 0:
-            return plain * (math.factorial(q) / 2 ** (q / 2) if self.latents == "laplace" else 1.0)
-        if self.latents == "sign":
-            return absolute - plain
-        if self.latents == "abs":
-            return plain * (1 - 2 * float(gammainc((p + 1) / 2, _MEDIAN**2 / 2)))
-        return 0.0
-
-    def _latent_cumulant(self, p: int, q: int) -> float:
-        """κ(λ p times, ν q times), from the recursion that takes one factor out of the moment E[λ^p ν^q]."""
-        if (p, q) not in self._cumulants:
-            m, n = (p - 1, q) if p else (0, q - 1)                       # the other factors
-            rest = sum(math.comb(m, i) * math.comb(n, j) * self._latent_cumulant(p - i, q - j)
-                       * self.latent_moment(i, j) for i in range(m + 1) for j in range(n + 1) if i + j)
-            self._cumulants[p, q] = self.latent_moment(p, q) - rest
-        return self._cumulants[p, q]
-
     def joint_cumulant(self, p: int, q: int) -> float:
         """Return κ(x·u p times, x·v q times) in closed form, for 1 ≤ p + q ≤ 12.
 
@@ -139,16 +128,15 @@ class MixedCumulantModel:
         ValueError
             For negative p, q, or an order p + q out of range.
         """
-        p, q = checks.integer("p", p, low=0), checks.integer("q", q, low=0)
-        checks.require(1 <= p + q <= _MAX_ORDER, "p + q", p + q, f"an integer in [1, {_MAX_ORDER}]")
+        p, q = checks.integers(0, p=p, q=q)
+        checks.require(1 <= p + q <= 12, "p + q", p + q, "an integer in [1, 12]")
         noise = {(2, 0): 1.0, (0, 2): 1 / (1 + self.beta_v)}.get((p, q), 0.0)
-        return self.beta_u ** (p / 2) * self.r2 ** (q / 2) * self._latent_cumulant(p, q) + noise
+        return self.beta_u ** (p / 2) * self.r2 ** (q / 2) * _latent_cumulant(self.latents, p, q) + noise
 
     def covariance(self) -> Float[Tensor, "d d"]:
         """Return the covariance 1 + β_u u uᵀ + c (u vᵀ + v uᵀ), ``(d, d)`` float64 on the CPU."""
         uv = torch.outer(self.u, self.v)
-        return (torch.eye(self.d).to(self.u) + self.beta_u * torch.outer(self.u, self.u)
-                + self.cross * (uv + uv.T))
+        return torch.eye(self.d).to(self.u) + self.beta_u * torch.outer(self.u, self.u) + self.cross * (uv + uv.T)
 
     def latent_quadrature(
         self, order: int = 64
@@ -180,13 +168,10 @@ class MixedCumulantModel:
             nu = np.sign(lam if self.latents == "sign" else np.abs(lam) - _MEDIAN)
         else:
             lam, weight = np.polynomial.hermite_e.hermegauss(order)
-            nu, other = np.ones(1), np.ones(1)
-            if self.latents == "laplace":
-                nu, other = np.polynomial.laguerre.laggauss(order)
-                nu = nu / math.sqrt(2)
-            nu, other = np.concatenate([-nu, nu]), np.concatenate([other, other]) / 2
-            shape = (len(lam), len(nu))
-            lam, nu = np.broadcast_to(lam[:, None], shape).ravel(), np.broadcast_to(nu, shape).ravel()
+            nu, other = (np.polynomial.laguerre.laggauss(order) if self.latents == "laplace" else
+                         (np.array([math.sqrt(2)]), np.ones(1)))
+            nu, other = np.concatenate([-nu, nu]) / math.sqrt(2), np.concatenate([other, other]) / 2
+            lam, nu = (x.ravel() for x in np.meshgrid(lam, nu, indexing="ij"))
             weight = (weight[:, None] / math.sqrt(2 * math.pi) * other).ravel()
         return torch.from_numpy(lam), torch.from_numpy(nu), torch.from_numpy(weight)
 
@@ -255,7 +240,7 @@ class MixedCumulantModel:
         """
         return self._assemble(*self._parts(n, seed, dtype)).to(device)
 
-    def pair(
+    def with_surrogate(
         self, n: int, seed: Seed = 0, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32,
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
         """Draw n points x_0 and their Gaussian surrogates, ``(n, d)`` each, that share λ and z.
@@ -264,6 +249,6 @@ class MixedCumulantModel:
         mean and covariance. The first is :meth:`sample` of the same seed; parameters and errors are as there.
         """
         lam, nu, z = self._parts(n, seed, dtype)
-        c = self.latent_moment(1, 1)
+        c = latent_moment(self.latents, 1, 1)
         g = c * lam + math.sqrt(1 - c**2) * _normal(len(lam), generator(seed, "MixedCumulantModel.pair"), dtype)
         return self._assemble(lam, nu, z).to(device), self._assemble(lam, g, z).to(device)

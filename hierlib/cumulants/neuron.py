@@ -16,27 +16,11 @@ from hierlib.lab.types import Float, Tensor
 
 __all__ = ["Activation", "TiedNeuron", "cosine", "relu", "sine", "tanh", "value_and_derivative"]
 
-
-def _sine_pair(s: Tensor, omega: float) -> tuple[Tensor, Tensor]:
-    phase = omega * s
-    return torch.sin(phase), omega * torch.cos(phase)
-
-
-def _cosine_pair(s: Tensor, omega: float) -> tuple[Tensor, Tensor]:
-    phase = omega * s
-    return torch.cos(phase), -omega * torch.sin(phase)
-
-
-def _tanh_pair(s: Tensor, gain: float) -> tuple[Tensor, Tensor]:
-    t = torch.tanh(gain * s)
-    return t, gain * (1 - t * t)
-
-
-_FORMS = {                                       # kind -> φ(s), and the pair (φ(s), φ'(s))
-    "sine": (lambda s, omega: torch.sin(omega * s), _sine_pair),
-    "cosine": (lambda s, omega: torch.cos(omega * s), _cosine_pair),
-    "tanh": (lambda s, gain: torch.tanh(gain * s), _tanh_pair),
-    "relu": (lambda s, bias: torch.relu(s + bias), lambda s, bias: (torch.relu(s + bias), (s > -bias).to(s.dtype))),
+_FORMS = {                       # kind -> name of its parameter p, φ(s), and φ'(s) from s and φ(s)
+    "sine": ("omega", lambda s, p: torch.sin(p * s), lambda s, p, value: p * torch.cos(p * s)),
+    "cosine": ("omega", lambda s, p: torch.cos(p * s), lambda s, p, value: -p * torch.sin(p * s)),
+    "tanh": ("gain", lambda s, p: torch.tanh(p * s), lambda s, p, value: p * (1 - value * value)),
+    "relu": ("bias", lambda s, p: torch.relu(s + p), lambda s, p, value: (s > -p).to(s.dtype)),
 }
 
 
@@ -50,7 +34,7 @@ class Activation:
     """Elementwise function φ with its exact derivative: a weighted sum of sines, cosines, tanh and biased ReLUs.
 
     Made by :func:`sine`, :func:`cosine`, :func:`tanh`, :func:`relu`, and their sums and multiples:
-    ``sine(1.5) + 0.5 * cosine(1.5)``. Explained in the chapter *Simplicity bias*; source: this book.
+    ``sine(1.5) + 0.5 * cosine(1.5)``.
 
     Parameters
     ----------
@@ -70,9 +54,9 @@ class Activation:
         terms = []
         for weight, kind, parameter in self.terms:
             kind = checks.one_of("kind", kind, tuple(_FORMS))
-            name = {"tanh": "gain", "relu": "bias"}.get(kind, "omega")
-            terms.append((checks.real("weight", weight), kind, checks.real(name, parameter)))
-        object.__setattr__(self, "terms", tuple(terms))
+            weight, parameter = checks.reals(weight=weight, **{_FORMS[kind][0]: parameter})
+            terms.append((weight, kind, parameter))
+        vars(self).update(terms=tuple(terms))
 
     @property
     def kinks(self) -> tuple[float, ...]:
@@ -81,12 +65,13 @@ class Activation:
 
     def __call__(self, s: Tensor) -> Tensor:
         """Return φ(s)."""
-        return _combine((weight, _FORMS[kind][0](s, parameter)) for weight, kind, parameter in self.terms)
+        return _combine((c, _FORMS[kind][1](s, p)) for c, kind, p in self.terms)
 
-    def pair(self, s: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_derivative(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Return φ(s) and φ'(s)."""
-        pairs = [(weight, *_FORMS[kind][1](s, parameter)) for weight, kind, parameter in self.terms]
-        return _combine((c, value) for c, value, _ in pairs), _combine((c, slope) for c, _, slope in pairs)
+        values = [(c, _FORMS[kind][1](s, p)) for c, kind, p in self.terms]
+        slopes = ((c, _FORMS[kind][2](s, p, value)) for (c, kind, p), (_, value) in zip(self.terms, values))
+        return _combine(values), _combine(slopes)
 
     def __add__(self, other: "Activation") -> "Activation":
         """Return the sum of two activations."""
@@ -102,7 +87,7 @@ class Activation:
 def sine(omega: float = 1.5) -> Activation:
     """Return φ(s) = sin(ωs): odd and bounded, with a large third Hermite coefficient.
 
-    The default of the chapter *Simplicity bias*; source: this book. ValueError for an ω that is not finite.
+    ValueError for an ω that is not finite.
     """
     return Activation(((1.0, "sine", omega),))
 
@@ -110,7 +95,7 @@ def sine(omega: float = 1.5) -> Activation:
 def cosine(omega: float = 1.5) -> Activation:
     """Return φ(s) = cos(ωs), even: added to a sine it makes odd cumulants visible.
 
-    Used in the chapter *Simplicity bias*; source: this book. ValueError for an ω that is not finite.
+    ValueError for an ω that is not finite.
     """
     return Activation(((1.0, "cosine", omega),))
 
@@ -118,7 +103,7 @@ def cosine(omega: float = 1.5) -> Activation:
 def tanh(gain: float = 2.0) -> Activation:
     """Return φ(s) = tanh(gain · s).
 
-    Used in the chapter *Simplicity bias*; source: this book. ValueError for a gain that is not finite.
+    ValueError for a gain that is not finite.
     """
     return Activation(((1.0, "tanh", gain),))
 
@@ -126,7 +111,7 @@ def tanh(gain: float = 2.0) -> Activation:
 def relu(bias: float = 0.0) -> Activation:
     """Return φ(s) = max(0, s + bias); without a bias it is blind to every symmetric whitened spike.
 
-    Used in the chapter *Simplicity bias*; source: this book. ValueError for a bias that is not finite.
+    ValueError for a bias that is not finite.
     """
     return Activation(((1.0, "relu", bias),))
 
@@ -134,10 +119,10 @@ def relu(bias: float = 0.0) -> Activation:
 def value_and_derivative(phi: Callable[[Tensor], Tensor], s: Float[Tensor, "*n"]) -> tuple[Tensor, Tensor]:
     """Return (φ(s), φ'(s)): exact for an :class:`Activation`, by automatic differentiation for any torch function.
 
-    Used in the chapter *Simplicity bias*; source: this book. ValueError when φ is not elementwise in shape.
+    ValueError when φ is not elementwise in shape.
     """
     if isinstance(phi, Activation):
-        return phi.pair(s)
+        return phi.value_and_derivative(s)
     value, pull_back = torch.func.vjp(phi, s)
     checks.require(value.shape == s.shape, "phi", phi, "elementwise: an output of the shape of its input")
     return value, pull_back(torch.ones_like(value))[0]
@@ -148,7 +133,7 @@ class TiedNeuron:
     """Denoiser D_w(x) = a x + κ w φ(w·x) for x_t = a x₀ + b ε; its weights w are arguments, not parameters.
 
     One direction is w (d,); many replicas at once are w (S, d), on shared samples (n, d) or on their own (S, n, d).
-    Explained in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026).
+    Source: this book (reconstruction of Bardone, Merger, Goldt 2026).
 
     Parameters
     ----------
@@ -171,9 +156,9 @@ class TiedNeuron:
 
     def __post_init__(self) -> None:
         checks.require(callable(self.phi), "phi", self.phi, "an activation: a function of a tensor")
-        object.__setattr__(self, "kappa", checks.real("kappa", self.kappa))
-        object.__setattr__(self, "alpha_bar", checks.real("alpha_bar", self.alpha_bar, 0.0, 1.0))
-        checks.require(0 < self.alpha_bar < 1, "alpha_bar", self.alpha_bar, "strictly between 0 and 1")
+        kappa, alpha_bar = checks.real("kappa", self.kappa), checks.real("alpha_bar", self.alpha_bar, 0.0, 1.0)
+        checks.require(0 < alpha_bar < 1, "alpha_bar", alpha_bar, "strictly between 0 and 1")
+        vars(self).update(kappa=kappa, alpha_bar=alpha_bar)
 
     @property
     def a(self) -> float:
@@ -191,17 +176,9 @@ class TiedNeuron:
 
     def loss(
         self, w: Float[Tensor, "*S d"], x0: Float[Tensor, "*R n d"], noise: Float[Tensor, "*R n d"],
-        *, constant: bool = True,
     ) -> Float[Tensor, "*T"]:
-        """Return ½‖x₀ − D_w(a x₀ + b ε)‖², mean over samples, per direction.
-
-        With `constant` False without the part ½‖x₀ − a x_t‖² that does not depend on w, for ‖w‖ = 1.
-        """
-        x_t, e = self._noised(x0, noise)
-        if constant:
-            return (x0 - self(w, x_t)).square().sum(-1).mean(-1) / 2
-        value = self.phi(_project(w, x_t))
-        return (self.kappa**2 / 2 * value.square() - self.kappa * value * _project(w, e)).mean(-1)
+        """Return ½‖x₀ − D_w(a x₀ + b ε)‖², mean over samples, per direction."""
+        return (x0 - self(w, noised(x0, self.alpha_bar, noise))).square().sum(-1).mean(-1) / 2
 
     def gradient(
         self, w: Float[Tensor, "*S d"], x0: Float[Tensor, "*R n d"], noise: Float[Tensor, "*R n d"],
@@ -211,16 +188,12 @@ class TiedNeuron:
         g = −κ [(e·w − κφ) φ'(s) x_t + φ(s) e], s = w·x_t, e = x₀ − a x_t; on the sphere, (1 − wwᵀ)g, it is that of
         the whole loss.
         """
-        x_t, e = self._noised(x0, noise)
+        x_t = noised(x0, self.alpha_bar, noise)
+        e = x0 - self.a * x_t                               # what the skip connection leaves
         value, slope = value_and_derivative(self.phi, _project(w, x_t))
         pull = (_project(w, e) - self.kappa * value) * slope
         total = torch.einsum("...n,...nd->...d", pull, x_t) + torch.einsum("...n,...nd->...d", value, e)
         return -self.kappa / x0.shape[-2] * total
-
-    def _noised(self, x0: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x_t = a x₀ + b ε, and what the skip connection leaves, e = x₀ − a x_t."""
-        x_t = noised(x0, self.alpha_bar, noise)
-        return x_t, x0 - self.a * x_t
 
 
 def _project(w: Tensor, x: Tensor) -> Tensor:

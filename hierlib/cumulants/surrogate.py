@@ -18,8 +18,7 @@ _SINGULAR = 1e-12            # ratio of variances below which a direction counts
 class Whitening:
     """The symmetric map x → C^{−1/2}(x − mean) to zero mean and unit covariance, and back; also of images.
 
-    Made by :func:`whiten`, for data on any device. Explained in the chapter *Simplicity bias*; source: Bell, Sejnowski
-    1997 (ZCA).
+    Made by :func:`whiten`, for data on any device. Source: Bell, Sejnowski 1997 (ZCA).
 
     Parameters
     ----------
@@ -41,8 +40,8 @@ class Whitening:
 
     def apply(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """Return C^{−1/2}(x − mean) in the shape and dtype of `x`, ``(n, d)`` or images ``(n, C, H, W)``."""
-        mean, inverse = self.mean.to(x.device), self.inverse.to(x.device)
-        return ((self._flat(x) - mean) @ inverse).view(x.shape).to(x.dtype)
+        z = (self._flat(x) - self.mean.to(x.device)) @ self.inverse.to(x.device)
+        return z.view(x.shape).to(x.dtype)
 
     def invert(self, z: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """Return mean + C^{1/2} z, in the shape and dtype of `z`."""
@@ -50,13 +49,12 @@ class Whitening:
 
 
 def _fit(x: Tensor) -> Whitening:
-    checks.require(x.ndim >= 2 and x.is_floating_point(), "x", (tuple(x.shape), x.dtype),
-                   "a floating-point tensor of shape (n, d) or (n, C, H, W)")
+    checks.require(x.ndim >= 2 and x.is_floating_point() and bool(x.isfinite().all()), "x", (tuple(x.shape), x.dtype),
+                   "a floating-point tensor of shape (n, d) or (n, C, H, W), all of it finite")
     n, d = len(x), math.prod(x.shape[1:])
     checks.require(n > d > 0, "x.shape", tuple(x.shape), f"of more samples than dimensions, but n = {n}, d = {d}: take "
                    "more samples or smaller patches")
     x = x.flatten(1).to(torch.float64, copy=True)
-    checks.require(bool(x.isfinite().all()), "x", "not finite", "finite")
     mean = x.mean(0)
     x -= mean
     value, vector = torch.linalg.eigh(x.T @ x / (n - 1))
@@ -71,8 +69,8 @@ def _fit(x: Tensor) -> Whitening:
 def whiten(x: Float[Tensor, "n ..."]) -> tuple[Float[Tensor, "n ..."], Whitening]:
     """Whiten data symmetrically: of all white versions of x the one that is nearest to x.
 
-    The sample mean becomes 0 and the sample covariance (divisor n − 1) the unit matrix, exactly. Explained in the
-    chapter *Simplicity bias*; source: Bell, Sejnowski 1997.
+    The sample mean becomes 0 and the sample covariance (divisor n − 1) the unit matrix, exactly. Source: Bell,
+    Sejnowski 1997.
 
     Parameters
     ----------
@@ -98,8 +96,8 @@ def gaussian_surrogate(x: Float[Tensor, "n ..."], seed: Seed = 0, *, n: int | No
 
     By default there are as many samples as in `x`, and their sample mean and covariance are *exactly* those of `x`,
     to the precision of the dtype: Gaussian noise is whitened by its own sample covariance, then coloured. An affine
-    denoiser then has exactly the same loss on both sets. Explained in the chapter *Simplicity bias*; source: this
-    book (Gaussian clones of images: Refinetti, Ingrosso, Goldt 2023).
+    denoiser then has exactly the same loss on both sets. Source: Refinetti, Ingrosso, Goldt 2023 (Gaussian clones of
+    images).
 
     Parameters
     ----------

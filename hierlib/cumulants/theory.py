@@ -19,22 +19,21 @@ import numpy as np
 import torch
 
 from hierlib.cumulants.hermite import hermite_coefficients, kinks_of, normal_mean, panels
-from hierlib.cumulants.model import MixedCumulantModel
+from hierlib.cumulants.model import MixedCumulantModel, latent_moment
 from hierlib.cumulants.neuron import TiedNeuron, value_and_derivative
 from hierlib.lab import checks
 from hierlib.lab.types import Numbers
 
 __all__ = [
-    "Rates", "best_alpha_bar", "escape_time", "growth_rate", "hermite_moment", "information_exponent",
-    "kramers_factor", "loss_coefficients", "loss_expansion", "population_loss", "rates", "samples_u",
+    "Rates", "escape_time", "growth_rate", "information_exponent", "loss_coefficients", "population_loss", "rates",
 ]
+
+_ZERO = 1e-9                     # below it ℓ_m and E He_p(x·u) He_q(x·v) count as zero
 
 
 @dataclass(frozen=True)
 class Rates:
     """Constants of learning near w ⟂ u, v: L ≈ −C₂α_u² − C₄α_v⁴, and the noise σ² of the gradient.
-
-    Explained in the chapter *Simplicity bias*.
 
     Parameters
     ----------
@@ -54,7 +53,6 @@ class Rates:
 def loss_coefficients(neuron: TiedNeuron, order: int = 4) -> np.ndarray:
     """Return ℓ_0, …, ℓ_order, ``(order + 1,)``: what the loss charges for each Hermite moment of the projection.
 
-    Explained in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026).
     ValueError for an order outside [0, 40].
     """
     phi, a, b, kappa = neuron.phi, neuron.a, neuron.b, neuron.kappa
@@ -66,64 +64,33 @@ def loss_coefficients(neuron: TiedNeuron, order: int = 4) -> np.ndarray:
 def _mixed_moment(model: MixedCumulantModel, p: int, q: int) -> float:
     """Return h_pq = E He_p(x·u) He_q(x·v) = β_u^{p/2} r^q E[λ^p He_q(ν)]."""
     powers = np.polynomial.hermite_e.herme2poly([0] * q + [1])
-    mean = sum(c * model.latent_moment(p, j) for j, c in enumerate(powers) if c)
+    mean = sum(c * latent_moment(model.latents, p, j) for j, c in enumerate(powers) if c)
     return model.beta_u ** (p / 2) * model.r2 ** (q / 2) * mean
 
 
-def hermite_moment(model: MixedCumulantModel, alpha_u: Numbers, alpha_v: Numbers, order: int) -> Numbers:
-    """Return E He_order(w·x₀) in closed form, for overlaps α_u = w·u and α_v = w·v that broadcast.
-
-    E He₂ = β_uα_u² + 2cα_uα_v, E He₃ = 3κ(u,u,v)α_u²α_v + …, E He₄ = κ₄(v)α_v⁴ + 3(E He₂)² + …. Explained in the
-    chapter *Simplicity bias*; source: this book. ValueError for a negative order, or overlaps outside the disc.
-    """
-    alpha_u, alpha_v = _overlaps(alpha_u, alpha_v)
-    m = checks.integer("order", order, low=0)
-    return sum(math.comb(m, p) * _mixed_moment(model, p, m - p) * alpha_u**p * alpha_v ** (m - p)
-               for p in range(m + 1))
-
-
-def loss_expansion(
-    model: MixedCumulantModel, neuron: TiedNeuron, alpha_u: Numbers, alpha_v: Numbers, order: int = 4,
-) -> Numbers:
-    """Return L(α) − L(0) to a given order, Σ_{1 ≤ m ≤ order} ℓ_m a^m E He_m(w·x₀), over overlaps that broadcast.
-
-    Explained in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026).
-    ValueError for an order outside [1, 40], or overlaps outside the disc.
-    """
-    order = checks.integer("order", order, low=1, high=40)
-    ell = loss_coefficients(neuron, order)
-    return sum(ell[m] * neuron.a**m * hermite_moment(model, alpha_u, alpha_v, m) for m in range(1, order + 1))
-
-
-def population_loss(
-    model: MixedCumulantModel, neuron: TiedNeuron, alpha_u: Numbers, alpha_v: Numbers, *, nodes: int = 48,
-) -> Numbers:
+def population_loss(model: MixedCumulantModel, neuron: TiedNeuron, alpha_u: Numbers, alpha_v: Numbers) -> Numbers:
     """Return L(α) − L(0) by quadrature, over overlaps α_u = w·u and α_v = w·v that broadcast.
 
-    Given (λ, ν), s = w·x_t is Gaussian with mean a(α_u√β_u λ + α_v r ν) and variance 1 − a²α_v²r². Explained in the
-    chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026).
+    Given (λ, ν), s = w·x_t is Gaussian with mean a(α_u√β_u λ + α_v r ν) and variance 1 − a²α_v²r².
 
     Parameters
     ----------
     model, neuron
         Data and denoiser. The error is near 1e-12, but 1e-5 if φ has kinks other than at 0 and in ``phi.kinks``,
-        and up to 1e-6 with Laplace latents if φ oscillates fast: then take more nodes.
+        and up to 1e-6 with Laplace latents if φ oscillates fast.
     alpha_u, alpha_v
         Numbers or arrays, α_u² + α_v² ≤ 1.
-    nodes
-        Order of the quadrature of the latents, in [2, 128].
 
     Raises
     ------
     ValueError
-        For overlaps outside the disc, or `nodes` out of range.
+        For overlaps outside the disc.
     """
     alpha_u, alpha_v = _overlaps(alpha_u, alpha_v)
     a, b, kappa = neuron.a, neuron.b, neuron.kappa
-    lam, nu, weight = (x.numpy() for x in model.latent_quadrature(nodes))
+    lam, nu, weight = (x.numpy() for x in model.latent_quadrature(48))
     lam, nu, weight = (x[weight > 1e-18] for x in (lam, nu, weight))
-    u = np.append(alpha_u.ravel(), 0.0)                                          # the last one is L(0)
-    v = np.append(alpha_v.ravel(), 0.0)
+    u, v = (np.append(alpha.ravel(), 0.0) for alpha in (alpha_u, alpha_v))                      # the last one is L(0)
     mean = a * (math.sqrt(model.beta_u) * u[:, None] * lam + math.sqrt(model.r2) * v[:, None] * nu)  # (I, K)
     variance = 1 - a**2 * model.r2 * v**2
     far = float(np.abs(mean).max()) + 9.0
@@ -142,8 +109,7 @@ def population_loss(
 def rates(model: MixedCumulantModel, neuron: TiedNeuron) -> Rates:
     """Return C₂ = −ℓ₂a²λ₁, C₄ = −ℓ₄a⁴κ₄(v) and σ² = E[κ²(b² + κ²φ²)φ'² + b²κ²φ²] over s ~ N(0, 1).
 
-    λ₁ = ½(β_u + √(β_u² + 4c²)) is the largest excess of a variance over 1, β_u where c = Cov(x·u, x·v) = 0. Explained
-    in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026).
+    λ₁ = ½(β_u + √(β_u² + 4c²)) is the largest excess of a variance over 1, β_u where c = Cov(x·u, x·v) = 0.
     """
     a, b, kappa = neuron.a, neuron.b, neuron.kappa
     ell = loss_coefficients(neuron, 4)
@@ -158,15 +124,15 @@ def rates(model: MixedCumulantModel, neuron: TiedNeuron) -> Rates:
 
 
 def information_exponent(
-    model: MixedCumulantModel, neuron: TiedNeuron, direction: str = "v", *, order: int = 6, tolerance: float = 1e-9,
+    model: MixedCumulantModel, neuron: TiedNeuron, direction: str = "v", *, order: int = 6,
 ) -> int | None:
     """Return the lowest order m at which the loss depends on the direction, None if there is none up to `order`.
 
     That is the least m with ℓ_m ≠ 0 and a term of E He_m(w·x₀) that holds the overlap with the direction, alone or
     times the other one. With an odd φ only even m count, so v has 4 for independent and ``"abs"`` latents. It has 2
     for ``"sign"`` (the term 2cα_uα_v), and 3 for ``"abs"`` with a φ that is not odd: 3κ(u,u,v)α_u²α_v, which is of
-    first order in α_v once u is learnt. Explained in the chapter *Simplicity bias*; source: this book (our definition
-    of what Bardone, Merger, Goldt 2026 call diffusion information exponent).
+    first order in α_v once u is learnt. Source: this book (our definition of what Bardone, Merger, Goldt 2026 call
+    diffusion information exponent).
 
     Parameters
     ----------
@@ -176,76 +142,41 @@ def information_exponent(
         ``"u"`` or ``"v"``.
     order
         Highest order looked at, in [1, 12].
-    tolerance
-        Below it ℓ_m and E He_p(x·u) He_q(x·v) count as zero.
 
     Raises
     ------
     ValueError
-        For another direction, or an order or a tolerance out of range.
+        For another direction, or an order out of range.
     """
     direction, order = checks.one_of("direction", direction, ("u", "v")), checks.integer("order", order, 1, 12)
-    tolerance, ell = checks.real("tolerance", tolerance, 0.0), loss_coefficients(neuron, order)
-    for m in range(1, order + 1):
-        powers = [(p, m - p) for p in range(m + 1) if (p if direction == "u" else m - p)]
-        if abs(ell[m]) > tolerance and any(abs(_mixed_moment(model, p, q)) > tolerance for p, q in powers):
-            return m
-    return None
+    ell, which = loss_coefficients(neuron, order), ("u", "v").index(direction)
+
+    def said(m: int) -> bool:
+        powers = ((p, m - p) for p in range(m + 1))
+        return any(pq[which] and abs(_mixed_moment(model, *pq)) > _ZERO for pq in powers)
+
+    return next((m for m in range(1, order + 1) if abs(ell[m]) > _ZERO and said(m)), None)
 
 
 def growth_rate(constants: Rates, delta: Numbers) -> Numbers:
     """Return ρ = δ(2C₂ − δσ²/2), with which ⟨α_u⟩ ∝ exp(ρ n/d) grows after n samples at the step δ/d per sample.
 
     The second term is what the noise of the steps takes away through the normalisation of w; from δ = 4C₂/σ² on u is
-    not learnt. Explained in the chapter *Simplicity bias*; source: this book. ValueError unless δ > 0.
+    not learnt. ValueError unless δ > 0.
     """
     delta = _positive("delta", delta)
     return (delta * (2 * constants.C2 - delta * constants.sigma2 / 2))[()]
 
 
-def samples_u(d: Numbers, constants: Rates, delta: Numbers, level: float = 0.5) -> Numbers:
-    """Return the samples n_u = d ln(level √d)/ρ that take α_u from 1/√d to `level` at the step δ/d per sample.
-
-    Linear growth all the way: the slope of n_u/d in ln d, 1/(2ρ), is exact for large d, the constant is not. Infinite
-    where ρ ≤ 0. Explained in the chapter *Simplicity bias*; source: this book. ValueError for bad d, δ or level.
-    """
-    d, rate = _positive("d", d), growth_rate(constants, delta)
-    level = checks.real("level", level, 0.0, 1.0)
-    checks.require(bool(np.all(level**2 * d >= 1)), "level", level, "at least the start 1/√d")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(rate > 0, d * np.log(level * np.sqrt(d)) / rate, np.inf)[()]
-
-
 def escape_time(constants: Rates, delta0: Numbers, x0: Numbers = 1.0) -> Numbers:
     """Return τ = n/d³ = 1/(8C₄δ₀x₀²) to leave the equator along v without noise, from α_v = x₀/√d at the step δ₀/d².
 
-    Infinite where C₄ ≤ 0. With noise the time is random: its median comes from the stochastic equation (module
-    ``sde``), is shorter for small δ₀ x₀, and longer by about :func:`kramers_factor` for large δ₀. Explained in the
-    chapter *Simplicity bias*; source: this book. ValueError unless δ₀, x₀ > 0.
+    Infinite where C₄ ≤ 0. With noise the time is random: its median comes from the stochastic equation
+    (:func:`hierlib.cumulants.simulate.scaled_sde`), is shorter for small δ₀ x₀, and longer by about exp(δ₀σ²/(32C₄)),
+    Kramers' factor of the barrier, for large δ₀. ValueError unless δ₀, x₀ > 0.
     """
     delta0, x0 = _positive("delta0", delta0), _positive("x0", x0)
     return (1 / (8 * constants.C4 * delta0 * x0**2) if constants.C4 > 0 else np.full_like(delta0 * x0, np.inf))[()]
-
-
-def kramers_factor(constants: Rates, delta0: Numbers) -> Numbers:
-    """Return exp(δ₀σ²/(32C₄)), the delay by the barrier that noisy steps δ₀/d² put in the way along v.
-
-    Infinite where C₄ ≤ 0. Explained in the chapter *Simplicity bias*; source: this book (Kramers' law). ValueError
-    unless δ₀ > 0.
-    """
-    delta0 = _positive("delta0", delta0)
-    exponent = delta0 * constants.sigma2 / (32 * constants.C4) if constants.C4 > 0 else np.full_like(delta0, np.inf)
-    return np.exp(exponent)[()]
-
-
-def best_alpha_bar(order: int) -> float:
-    """Return (m − 1)/m, the signal power a² at which the cumulant of order m is learnt with the fewest samples.
-
-    At small κ, C_m²/σ² ∝ a^{2(m−1)}(1 − a²): ½ for the covariance, ¾ for a fourth cumulant. Explained in the chapter
-    *Simplicity bias*; source: this book. ValueError for an order below 2.
-    """
-    order = checks.integer("order", order, low=2)
-    return (order - 1) / order
 
 
 def _positive(name: str, value: Numbers) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""Diffusion models: noise schedules, Gaussian diffusion with its exact denoisers, discrete diffusion of strings."""
+"""Diffusion models: noise schedules, Gaussian diffusion, exact denoisers, many conditional ones, strings of tokens."""
 
-from hierlib.diffusion import discrete, gaussian, ideal, levels, schedule
+from hierlib.diffusion import conditional, discrete, gaussian, ideal, schedule
 
-__all__ = ["discrete", "gaussian", "ideal", "levels", "schedule"]
+__all__ = ["conditional", "discrete", "gaussian", "ideal", "schedule"]

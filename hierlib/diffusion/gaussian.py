@@ -3,7 +3,7 @@
 The noise level is the signal ᾱ (`alpha_bar`) that is left, in [0, 1]: 1 is clean data, 0 pure noise. It is a number
 for all samples or a tensor of one per sample, ``(n,)``. A **denoiser** is any callable ``(x_t, alpha_bar,
 *condition) -> x̂0``, an estimate of E[x0 | x_t]: a :class:`Denoiser` around a network, or an exact one of
-:mod:`hierlib.diffusion.ideal`. Chapter *Simplicity bias*.
+:mod:`hierlib.diffusion.ideal`.
 """
 
 import math
@@ -14,15 +14,12 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from hierlib.diffusion.levels import draw_alpha_bar, levels, log_snr
+from hierlib.diffusion import schedule as schedules
 from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Tensor
 
-__all__ = [
-    "KINDS", "Denoiser", "amplitudes", "convert", "draw_alpha_bar", "forward_backward", "levels", "log_snr", "loss",
-    "noised", "sample", "trajectory",
-]
+__all__ = ["KINDS", "Denoiser", "amplitudes", "convert", "forward_backward", "loss", "noised", "sample", "trajectory"]
 
 KINDS = ("data", "noise", "velocity")           # x0, ε, v = √ᾱ ε − √(1−ᾱ) x0
 Level = float | Float[Tensor, "..."]
@@ -31,7 +28,7 @@ Level = float | Float[Tensor, "..."]
 def amplitudes(alpha_bar: Level, x: Float[Tensor, "..."]) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     """Return a = √ᾱ and b = √(1−ᾱ), with trailing axes of length 1 such that they multiply `x`.
 
-    Used in the chapter *Simplicity bias*; source: Ho, Jain, Abbeel 2020, eq. 4.
+    Source: Ho, Jain, Abbeel 2020, eq. 4.
 
     Parameters
     ----------
@@ -61,8 +58,7 @@ def amplitudes(alpha_bar: Level, x: Float[Tensor, "..."]) -> tuple[Float[Tensor,
 def noised(x0: Float[Tensor, "*shape"], alpha_bar: Level, noise: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return x_t = √ᾱ x0 + √(1−ᾱ) ε, for standard Gaussian `noise` ε of the shape of `x0`.
 
-    Explained in the chapter *Simplicity bias*; source: Ho, Jain, Abbeel 2020, eq. 4. Raises ``ValueError`` for ᾱ
-    outside [0, 1], or whose shape `x0` does not begin with.
+    ValueError for ᾱ outside [0, 1], or whose shape `x0` does not begin with. Source: Ho, Jain, Abbeel 2020, eq. 4.
     """
     a, b = amplitudes(alpha_bar, x0)
     return a * x0 + b * noise
@@ -74,7 +70,7 @@ def convert(
     """Return what a `prediction` of one of :data:`KINDS` says of another, given the noised `x_t`.
 
     With a = √ᾱ and b = √(1−ᾱ), x_t = a x0 + b ε and v = a ε − b x0; data and noise follow from the velocity without
-    a division. Explained in the chapter *Simplicity bias*; source: Salimans, Ho 2022, appendix D.
+    a division. Source: Salimans, Ho 2022, appendix D.
 
     Raises
     ------
@@ -107,7 +103,7 @@ def convert(
 class Denoiser(nn.Module):
     """A network that predicts data, noise or velocity, as a denoiser ``(x_t, alpha_bar, *condition) -> x̂0``.
 
-    Explained in the chapter *Simplicity bias*; source: Salimans, Ho 2022 (parametrisations).
+    Source: Salimans, Ho 2022 (parametrisations).
 
     Parameters
     ----------
@@ -159,19 +155,14 @@ class Denoiser(nn.Module):
         """Return the denoised x̂0."""
         return convert(self.predict(x_t, alpha_bar, *condition), x_t, alpha_bar, self.predicts, "data")
 
-    def noise(self, x_t: Float[Tensor, "*shape"], alpha_bar: Level, *condition: Tensor) -> Float[Tensor, "*shape"]:
-        """Return the noise ε̂; the score is −ε̂/√(1−ᾱ)."""
-        return convert(self.predict(x_t, alpha_bar, *condition), x_t, alpha_bar, self.predicts, "noise")
-
 
 def loss(
     denoiser: Denoiser, x0: Float[Tensor, "*shape"], alpha_bar: Level, noise: Float[Tensor, "*shape"],
-    *condition: Tensor, weight: float | Float[Tensor, "..."] = 1.0,
+    *condition: Tensor,
 ) -> Float[Tensor, "..."]:
     """Return the mean squared error, per component, of what `denoiser` predicts of `x0` noised with `noise`.
 
-    Explained in the chapter *Simplicity bias*; source: Ho, Jain, Abbeel 2020, eq. 14 (noise); Salimans, Ho 2022
-    (data, velocity).
+    Source: Ho, Jain, Abbeel 2020, eq. 14 (noise); Salimans, Ho 2022 (data, velocity).
 
     Parameters
     ----------
@@ -181,8 +172,6 @@ def loss(
         As in :func:`noised`.
     condition
         Handed on to the network.
-    weight
-        Number, or a tensor as `alpha_bar`, that multiplies each sample's squared error.
 
     Returns
     -------
@@ -201,32 +190,25 @@ def loss(
         case "velocity":
             wanted = noised(noise, alpha_bar, -x0)
     error = (denoiser.predict(noised(x0, alpha_bar, noise), alpha_bar, *condition) - wanted) ** 2
-    if isinstance(weight, Tensor):
-        checks.require(weight.shape == x0.shape[:weight.ndim], "weight", tuple(weight.shape),
-                       f"a number or of a shape that x0, {tuple(x0.shape)}, begins with")
-        weight = weight[(...,) + (None,) * (x0.ndim - weight.ndim)]
-    return (weight * error).flatten(denoiser.batch_dims - 1).mean(-1)
+    return error.flatten(denoiser.batch_dims - 1).mean(-1)
 
 
 @torch.no_grad()
 def trajectory(
     denoiser: Callable[..., Tensor], x_T: Float[Tensor, "*shape"], alpha_bars: Float[Tensor, "steps"],
-    *condition: Tensor, eta: float = 0.0, seed: Seed = 0, clip: tuple[float, float] | None = None,
+    *condition: Tensor, eta: float = 0.0, seed: Seed = 0,
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
     """Yield (ᾱ, x at that level, x̂0 it was made of) after each step of the reverse process.
 
-    Parameters and errors as :func:`sample`, which returns the last x. Explained in the chapter *Simplicity bias*;
-    source: Song, Meng, Ermon 2021, eqs. 12, 16.
+    Parameters and errors as :func:`sample`, which returns the last x. Source: Song, Meng, Ermon 2021, eqs. 12, 16.
     """
     eta = checks.real("eta", eta, 0.0, 1.0)
-    grid = [checks.real("alpha_bars", s, 0.0, 1.0) for s in torch.as_tensor(alpha_bars).tolist()]
-    checks.require(len(grid) > 1 and all(s < t for s, t in pairwise(grid)), "alpha_bars", grid,
-                   "two levels or more, increasing")
-    checks.require(clip is None or (len(clip) == 2 and clip[0] < clip[1]), "clip", clip, "None or (low, high)")
+    grid = torch.as_tensor(alpha_bars).tolist()
+    checks.require(len(grid) > 1 and grid[0] >= 0 and all(s < t <= 1 for s, t in pairwise(grid)), "alpha_bars", grid,
+                   "two levels or more, increasing, in [0, 1]")
     gen, x = generator(seed, "sample"), x_T
     for now, then in pairwise(grid):
         x0 = denoiser(x, now, *condition)
-        x0 = x0 if clip is None else x0.clamp(*clip)
         noise = convert(x0, x, now, "data", "noise")
         # σ = η √((1−ᾱ')/(1−ᾱ)) √(1−ᾱ/ᾱ'), and the rest of the noise level is filled with ε̂
         sigma = eta * math.sqrt((1 - then) / (1 - now) * (1 - now / then))
@@ -238,14 +220,13 @@ def trajectory(
 
 def sample(
     denoiser: Callable[..., Tensor], x_T: Float[Tensor, "*shape"], alpha_bars: Float[Tensor, "steps"],
-    *condition: Tensor, eta: float = 0.0, seed: Seed = 0, clip: tuple[float, float] | None = None,
+    *condition: Tensor, eta: float = 0.0, seed: Seed = 0,
 ) -> Float[Tensor, "*shape"]:
     """Run the reverse process from `x_T` along increasing signals `alpha_bars`, one call of the denoiser per step.
 
     Special cases: η = 0 is DDIM, deterministic, a solver of the probability-flow equation; η = 1 is the ancestral
     sampler of DDPM; a single step to ᾱ = 1 returns x̂0 itself. The steps are first order: the error of the sampled
-    distribution falls as 1/steps. Explained in the chapter *Simplicity bias*; source: Song, Meng, Ermon 2021,
-    eqs. 12, 16.
+    distribution falls as 1/steps. Source: Song, Meng, Ermon 2021, eqs. 12, 16.
 
     Parameters
     ----------
@@ -254,7 +235,7 @@ def sample(
     x_T
         States at the level alpha_bars[0], ``(n, …)``: standard Gaussian noise, if that is (nearly) 0.
     alpha_bars
-        ``(steps + 1,)``, as :func:`hierlib.diffusion.levels.levels` makes them. The state at the last one is
+        ``(steps + 1,)``, as :func:`hierlib.diffusion.schedule.grid` makes them. The state at the last one is
         returned; with 1 it is clean.
     condition
         Handed on to the denoiser.
@@ -262,30 +243,27 @@ def sample(
         Share η in [0, 1] of fresh noise.
     seed
         Integer or CPU ``torch.Generator``; nothing is drawn with η = 0.
-    clip
-        Interval (low, high) of the data to which each x̂0 is clamped, or None.
 
     Raises
     ------
     ValueError
-        For levels that do not increase or lie outside [0, 1], η outside [0, 1], or a bad interval.
+        For signals that do not increase or lie outside [0, 1], or η outside [0, 1].
     """
-    steps = trajectory(denoiser, x_T, alpha_bars, *condition, eta=eta, seed=seed, clip=clip)
+    steps = trajectory(denoiser, x_T, alpha_bars, *condition, eta=eta, seed=seed)
     return deque(steps, maxlen=1)[0][1]
 
 
 def forward_backward(
     denoiser: Callable[..., Tensor], x0: Float[Tensor, "*shape"], alpha_bar: float, steps: int, *condition: Tensor,
-    schedule: str | Callable = "cosine", eta: float = 1.0, seed: Seed = 0, clip: tuple[float, float] | None = None,
+    schedule: str | Callable = "cosine", eta: float = 1.0, seed: Seed = 0,
 ) -> Float[Tensor, "*shape"]:
     """Noise `x0` to the signal `alpha_bar` and run the reverse process back in `steps` steps: a U-turn.
 
     With an exact denoiser and many steps, x0 and the result are two independent samples of the posterior given x_t.
-    Parameters and errors otherwise as :func:`sample`, levels as :func:`hierlib.diffusion.levels.levels`. Explained
-    in the chapter *Simplicity bias*; source: Sclocchi, Favero, Wyart 2025.
+    Parameters and errors otherwise as :func:`sample`, `schedule` as for :func:`hierlib.diffusion.schedule.grid`.
+    Source: Sclocchi, Favero, Wyart 2025.
     """
-    alpha_bar, gen = checks.real("alpha_bar", alpha_bar, 0.0, 1.0), generator(seed, "forward_backward")
-    checks.require(alpha_bar < 1, "alpha_bar", alpha_bar, "below 1, where there is nothing to do")
-    grid = levels(steps, schedule, start=alpha_bar)
+    checks.require(0 <= alpha_bar < 1, "alpha_bar", alpha_bar, "in [0, 1): at 1 there is nothing to do")
+    grid, gen = schedules.grid(steps, schedule, start=alpha_bar), generator(seed, "forward_backward")
     noise = torch.randn(x0.shape, generator=gen, dtype=x0.dtype).to(x0.device)
-    return sample(denoiser, noised(x0, alpha_bar, noise), grid, *condition, eta=eta, seed=gen, clip=clip)
+    return sample(denoiser, noised(x0, alpha_bar, noise), grid, *condition, eta=eta, seed=gen)

@@ -8,7 +8,7 @@ __all__ = ["write"]
 
 
 def write(path: Path, *parts: bytes | memoryview) -> None:
-    """Write the parts one after the other to `path`, which is replaced in one step; for all chapters' results.
+    """Write the parts one after the other to `path`, which is replaced in one step.
 
     Killed at any instant, the former file is there or the new one, and besides at most a temporary file
     ``.<name>.<hex>.tmp`` in the same folder. File and name have reached the disk on return.

@@ -4,7 +4,7 @@ import math
 import operator
 from typing import Any
 
-__all__ = ["integer", "one_of", "positive", "real", "require"]
+__all__ = ["integer", "integers", "one_of", "positive", "positives", "real", "reals", "require"]
 
 
 def require(ok: bool, name: str, value: Any, allowed: str) -> None:
@@ -42,6 +42,16 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     return number
 
 
+def integers(low: int, **values: Any) -> tuple[int, ...]:
+    """Return each of the named values as an ``int`` of at least `low`; errors as :func:`integer`.
+
+    Examples
+    --------
+    >>> v, m = integers(1, v=32, m=8)
+    """
+    return tuple(integer(name, value, low) for name, value in values.items())
+
+
 def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """Return `value` as a finite ``float`` in [`low`, `high`]; booleans, complex numbers and strings are refused.
 
@@ -60,11 +70,21 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) 
     return number
 
 
+def reals(low: float = -math.inf, high: float = math.inf, **values: Any) -> tuple[float, ...]:
+    """Return each of the named values as a finite ``float`` in [`low`, `high`]; errors as :func:`real`."""
+    return tuple(real(name, value, low, high) for name, value in values.items())
+
+
 def positive(name: str, value: Any, high: float = math.inf) -> float:
     """Return `value` as a finite ``float`` in (0, `high`]; errors as :func:`real`."""
     number = real(name, value, 0.0, high)
     require(number > 0, name, value, "positive" if high == math.inf else f"in (0, {high:g}]")
     return number
+
+
+def positives(**values: Any) -> tuple[float, ...]:
+    """Return each of the named values as a finite ``float`` above 0; errors as :func:`positive`."""
+    return tuple(positive(name, value) for name, value in values.items())
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:

@@ -1,16 +1,18 @@
-"""Stated numbers that check themselves.
+"""Stated numbers that check themselves: findings for the reader, checks for the tests.
 
-A claim is one string that is text, test and display at once::
+::
 
-    claim("phase-transition.eps-star", eps_star, "0.7312 ± 0.0001", about="Threshold of the ε-process",
-          source="Sclocchi et al. 2024")
+    claims = lab.Claims("phase-transition")
+    claims.check("exact", worst, "< 1e-12", "Belief propagation against a sum over all strings: largest error")
+    claims.finding("nu", nu, "1.89 ± 0.05", "Exponent of the correlation length", error=0.01, paper="1.78",
+                   verdict="not reproduced", source="Sclocchi et al. 2024, fig. 3")
 
-The statement is parsed (the test), shown with its verdict (the display) and glued, so that the prose can quote
-it with myst-nb's glue role (the text): the three cannot drift apart. Where it is strict
+The interval is parsed (the test), shown with its verdict (the display) and glued as ``chapter.key``, so that the prose
+can quote it with myst-nb's glue role (the text): the three cannot drift apart. Where it is strict
 (:func:`hierlib.lab.device.strict`: in ``make``, nbval and CI) a measured value outside its interval raises
 :class:`ClaimError`. For an explorer, who has changed a parameter, it is a red box, and the chapter goes on.
 
-The plain-text form of the output (name, statement, verdict) is the same on every machine; the measured value
+The plain-text form of the output (name, interval, verdict) is the same on every machine; the measured value
 is in its HTML form and in its metadata, from which the claims page is made.
 """
 
@@ -21,10 +23,12 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hierlib.lab import checks
 from hierlib.lab.device import ipython, strict
 
-__all__ = ["Claim", "ClaimError", "ClaimWarning", "claim", "parse"]
+__all__ = ["VERDICTS", "Claim", "ClaimError", "ClaimWarning", "Claims", "parse", "rounded"]
 
+VERDICTS = "reproduced", "reproduced at small scale", "not reproduced", "new here"
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _PLAIN = str.maketrans({"−": "-", "≤": "<", "≥": ">"})
 _OUTSIDE = "Outside the interval that was checked for the stored sizes: another size, seed or device may do that."
@@ -41,7 +45,7 @@ class ClaimWarning(UserWarning):
     """A chapter's measured value is outside its stated interval, and there is no notebook to show it."""
 
 
-def parse(statement: str) -> tuple[float, float]:
+def parse(interval: str) -> tuple[float, float]:
     """Return the closed interval (low, high) that a chapter's statement allows.
 
     Understood: ``a ± b``, ``a ± p%``, ``[a, b]``, ``< a``, ``≤ a``, ``> a``, ``≥ a``.
@@ -50,7 +54,7 @@ def parse(statement: str) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        When the statement is none of these, or allows nothing (b < a, negative or zero width).
+        When it is none of these, or allows nothing (b < a, negative or zero width).
 
     Examples
     --------
@@ -59,7 +63,7 @@ def parse(statement: str) -> tuple[float, float]:
     >>> parse("> 0.9")
     (0.9, inf)
     """
-    text = statement.strip().translate(_PLAIN)
+    text = interval.strip().translate(_PLAIN)
     low = high = math.nan
     if found := re.fullmatch(rf"({_NUMBER})\s*±\s*({_NUMBER})\s*(%?)", text):
         centre, width = float(found[1]), float(found[2])
@@ -71,93 +75,140 @@ def parse(statement: str) -> tuple[float, float]:
         bound = float(found[2])
         low, high = (-math.inf, bound) if found[1] == "<" else (bound, math.inf)
     if not low < high:
-        raise ValueError(f"statement = {statement!r}: must be 'a ± b' (b > 0), 'a ± p%', '[a, b]' (a < b), "
+        raise ValueError(f"interval = {interval!r}: must be 'a ± b' (b > 0), 'a ± p%', '[a, b]' (a < b), "
                          "'< a', '≤ a', '> a' or '≥ a'")
     return low, high
 
 
+def rounded(value: float, error: float | None = None) -> str:
+    """Return a measured value as a reader wants it: four digits, or as many as its standard error leaves.
+
+    Examples
+    --------
+    >>> rounded(0.61543, 0.0123), rounded(0.61543, 0.0045), rounded(43184.1985)
+    ('0.615 ± 0.012', '0.615 ± 0.005', '4.318e+04')
+    """
+    if error is None or not 0 < error < math.inf or not math.isfinite(value):
+        return f"{value:.4g}"
+    power = math.floor(math.log10(error))
+    digits = max(0, (0 if error >= 3 * 10.0**power else 1) - power)    # one digit of the error, two where it begins low
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A chapter's statement and what this run measured; :func:`claim` makes and checks it."""
+    """What a chapter states and what this run measured, with its standard error; a finding has a verdict."""
 
     name: str
-    statement: str
+    interval: str
     measured: float
-    about: str = ""
-    source: str = ""
+    about: str
+    source: str
     paper: str = ""
+    error: float | None = None
+    verdict: str = ""
 
     @property
     def holds(self) -> bool:
         """Whether the measured value is finite and lies in the stated interval."""
-        low, high = parse(self.statement)
+        low, high = parse(self.interval)
         return math.isfinite(self.measured) and low <= self.measured <= high
 
     def __repr__(self) -> str:
-        return f"[claim {self.name}] {self.statement}: {'holds' if self.holds else 'FAILS'}"
+        kind, verdict = ("finding", f"{self.verdict}; ") if self.verdict else ("check", "")
+        return f"[{kind} {self.name}] {verdict}{self.interval}: {'holds' if self.holds else 'FAILS'}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         kind, mark = ("holds", "✓") if self.holds else ("fails", "✗")
-        source = f'<span class="claim-source">{html.escape(self.source)}</span>' if self.source else ""
         finite = math.isfinite(self.measured)                      # JSON knows no NaN and no infinity
         why = f'<div class="claim-why">{_OUTSIDE if finite else _NO_NUMBER}</div>' * (not self.holds)
+        paper = f", the paper {html.escape(self.paper)}" if self.paper else ""
         page = (
             f'<div class="claim claim-{kind}" id="claim-{html.escape(self.name)}"{_RED * (not self.holds)}>'
-            f'<span class="claim-mark">{mark}</span> '
-            f'<b>{html.escape(self.about or self.name)}:</b> '
-            f'stated <span class="stated">{html.escape(self.statement)}</span>, '
-            f'measured <span class="measured">{self.measured:.4g}</span> {source}{why}</div>'
+            f'<span class="claim-mark">{mark}</span> <b>{html.escape(self.about)}:</b> '
+            f'stated <span class="stated">{html.escape(self.interval)}</span>, '
+            f'measured <span class="measured">{rounded(self.measured, self.error)}</span>{paper} '
+            + f'<span class="claim-verdict">{self.verdict}</span> ' * bool(self.verdict)
+            + f'<span class="claim-source">{html.escape(self.source)}</span>{why}</div>'
         )
         record = asdict(self) | {"measured": float(f"{self.measured:.6g}") if finite else None, "holds": self.holds}
         return {"text/plain": repr(self), "text/html": page}, {"claim": record}
 
 
-def claim(
-    name: str, measured: float, statement: str, *, about: str = "", source: str = "", paper: str = ""
-) -> Claim:
-    """State a number, check it against this run, show the verdict and glue it into the chapter's prose.
+class Claims(dict[str, Claim]):
+    """The claims of one chapter, by key: each is checked against this run, shown, and glued as ``chapter.key``.
 
     Parameters
     ----------
-    name
-        ``"chapter.key"``, unique in the book.
-    measured
-        What this run found: a number or a tensor with one element.
-    statement
-        The interval as the reader sees it, see :func:`parse`.
-    about, source, paper
-        What is stated, in one line; where it comes from (paper, equation or figure, or ``"this book"``); and
-        the paper's own value where it gives one.
-
-    Returns
-    -------
-    Claim
-        With ``measured``, ``statement`` and ``holds``.
+    chapter
+        Its name, the first part of every claim's.
+    source
+        Where a claim comes from that names no source of its own.
 
     Raises
     ------
     ClaimError
-        Where it is strict, when the measured value is outside the stated interval, or is not a finite number.
+        By both methods, where it is strict, when the measured value is outside its interval or no finite number.
     ValueError
-        When the statement cannot be read.
+        By both, for an interval that cannot be read, an unknown verdict or an error that is no number.
 
     Warns
     -----
     ClaimWarning
         Instead, where it is not strict and there is no notebook to show the box.
     """
-    made = Claim(name, statement, float(measured), about, source, paper)
-    parse(statement)
-    if inside := ipython() is not None:
-        from IPython.display import display
 
-        display(made)
-        glue = {"scrapbook": {"name": name, "mime_prefix": _GLUE.removesuffix("text/plain")}}
-        display({_GLUE: statement}, raw=True, metadata=glue)
-    if not made.holds:
-        told = f"{made!r}; measured {made.measured:.6g}"
-        if strict():
-            raise ClaimError(told)
-        if not inside:
-            warnings.warn(told, ClaimWarning, stacklevel=2)
-    return made
+    def __init__(self, chapter: str, source: str = "this book") -> None:
+        super().__init__()
+        self.chapter, self.source = chapter, source
+
+    def check(self, key: str, measured: float, interval: str, about: str, *, source: str | None = None) -> None:
+        """State an interval outside of which the run is wrong.
+
+        Parameters
+        ----------
+        key
+            Unique in the chapter.
+        measured
+            What this run found: a number or a tensor with one element.
+        interval
+            As the reader sees it, see :func:`parse`.
+        about, source
+            What is measured, in one line; where it comes from (paper, equation or figure).
+        """
+        self._state(key, measured, interval, about, source)
+
+    def finding(
+        self, key: str, measured: float, interval: str, about: str, *, verdict: str, error: float | None = None,
+        paper: str = "", source: str | None = None,
+    ) -> None:
+        """State what a reader came for, besides what :meth:`check` takes: its standard error beside the paper's value.
+
+        Parameters
+        ----------
+        verdict
+            One of :data:`VERDICTS`.
+        error
+            Standard error of the measured value; None or NaN where it has none.
+        paper
+            The paper's value, or what it says.
+        """
+        error = None if error is None or math.isnan(error) else checks.real("error", error, 0.0)
+        self._state(key, measured, interval, about, source, paper, error, checks.one_of("verdict", verdict, VERDICTS))
+
+    def _state(self, key: str, measured: float, interval: str, about: str, source: str | None, *more: Any) -> None:
+        name = f"{self.chapter}.{key}"
+        made = self[key] = Claim(name, interval, float(measured), about, source or self.source, *more)
+        parse(interval)
+        if inside := ipython() is not None:
+            from IPython.display import display
+
+            display(made)
+            glue = {"scrapbook": {"name": name, "mime_prefix": _GLUE.removesuffix("text/plain")}}
+            display({_GLUE: interval}, raw=True, metadata=glue)
+        if not made.holds:
+            told = f"{made!r}; measured {made.measured:.6g}"
+            if strict():
+                raise ClaimError(told)
+            if not inside:
+                warnings.warn(told, ClaimWarning, stacklevel=3)

@@ -12,10 +12,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 
-__all__ = ["FAINT", "INK", "PALETTE", "levels", "svg", "use"]
+from hierlib.lab.device import ipython
+
+__all__ = ["FAINT", "INK", "PALETTE", "colours", "svg", "use"]
 
 INK, FAINT = "#1f2328", "#8b949e"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")   # after Okabe and Ito
@@ -30,7 +33,7 @@ _RC: dict[str, Any] = {
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "axes.titlecolor": INK,
     "xtick.color": INK, "ytick.color": INK, "legend.labelcolor": INK,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
-    "axes.prop_cycle": mpl.cycler(color=PALETTE), "image.cmap": "viridis",
+    "axes.prop_cycle": cycler(color=PALETTE), "image.cmap": "viridis",
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "axes.grid": True, "grid.color": FAINT, "grid.alpha": 0.25, "grid.linewidth": 0.6, "axes.axisbelow": True,
     "font.size": 10.5, "axes.titlesize": 11.0, "axes.titlelocation": "left", "legend.fontsize": 9.0,
@@ -40,7 +43,7 @@ _RC: dict[str, Any] = {
 }
 
 
-def levels(n: int) -> list[str]:
+def colours(n: int) -> list[str]:
     """Return `n` colours for levels 0 (leaves, orange) to n − 1 (root, blue), the same in every chapter.
 
     They are legible on light and dark pages.
@@ -49,10 +52,7 @@ def levels(n: int) -> list[str]:
 
 
 def svg(figure: Figure) -> str:
-    """Return `figure` as an SVG string that follows light and dark, byte-identical from run to run.
-
-    What every chapter stores once :func:`use` has been called.
-    """
+    """Return `figure` as an SVG string that follows light and dark, byte-identical from run to run."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue().replace(INK, f"var(--ink,{INK})")
@@ -63,13 +63,7 @@ def svg(figure: Figure) -> str:
 
 def use() -> None:
     """Set the style for matplotlib and seaborn and, inside IPython, show figures as themed SVG: once per chapter."""
-    try:
-        from IPython import get_ipython
-
-        shell = get_ipython()
-    except ImportError:
-        shell = None
-    if shell is not None:
+    if (shell := ipython()) is not None:
         shell.run_line_magic("matplotlib", "inline")
         shell.run_line_magic("config", "InlineBackend.figure_formats = ['svg']")
         shell.run_line_magic("config", "InlineBackend.rc = {}")

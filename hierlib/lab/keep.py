@@ -20,6 +20,7 @@ from hierlib.lab.device import device, ipython, scale
 __all__ = ["Keep", "forecast"]
 
 _SECONDS = 2.0      # of measuring, per part
+_EVERY = 200        # steps between two checkpoints
 
 
 class Keep:
@@ -74,11 +75,11 @@ class Keep:
         return {"store": folder / part, "version": version}
 
     def train(self, part: str) -> dict[str, Any]:
-        """Return the argument ``checkpoint`` of :func:`hierlib.lab.train`; none at quick scale.
+        """Return the arguments ``checkpoint`` and ``every`` of :func:`hierlib.lab.train`; none at quick scale.
 
         Two trainings must not share a `part`.
         """
-        return {"checkpoint": self._place()[0] / f"{part}.pt"} if self.kept else {}
+        return {"checkpoint": self._place()[0] / f"{part}.pt", "every": _EVERY} if self.kept else {}
 
     def folder(self, part: str) -> Path:
         """Return a folder for files that tasks leave for the figures; at quick scale it goes with the chapter's end.

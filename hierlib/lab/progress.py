@@ -32,7 +32,7 @@ class _Nothing(contextlib.nullcontext):
 
 
 def bar(total: int, *, initial: int = 0, what: bool | str = True) -> tqdm | _Nothing:
-    """Return a bar with ``update(n)`` and ``close()``, for trainings and sweeps of all chapters.
+    """Return a bar with ``update(n)`` and ``close()``, for trainings and sweeps.
 
     Parameters
     ----------

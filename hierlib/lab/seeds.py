@@ -21,8 +21,6 @@ def _sequence(seed: int, key: tuple[int | str, ...]) -> np.random.SeedSequence:
 def generator(seed: Seed, *key: int | str) -> torch.Generator:
     """Return a CPU generator: a new one for an integer `seed`, or `seed` itself when it is one already.
 
-    Every chapter draws with it; first in *Phase transition*.
-
     Parameters
     ----------
     seed
@@ -53,8 +51,6 @@ def generator(seed: Seed, *key: int | str) -> torch.Generator:
 
 def spawn(seed: int, n: int, *key: int | str) -> list[int]:
     """Return `n` integer seeds, statistically independent of each other and of `seed` itself.
-
-    For chapters that hand one seed to each task of a sweep.
 
     Raises
     ------

@@ -26,8 +26,6 @@ class Ensemble(nn.Module):
     networks on a CPU, one batched call replaces E small ones: it costs little more than one of them. On a CPU,
     members of which one fills the cache are called one after another, which is faster.
 
-    Explained in the chapter *Hierarchical clustering*; source: this book (by ``torch.func.vmap``).
-
     Parameters
     ----------
     members
@@ -78,18 +76,19 @@ class Ensemble(nn.Module):
         more
             Further inputs of the members (noise level, condition), ``(E, n, …)`` or `shared` as `x` is.
         """
-        states = dict(_tensors(self.stack))
+        states, inputs = dict(_tensors(self.stack)), (x, *more)
         E = len(next(iter(states.values())))         # all members, or those of a chunk
-        checks.require(shared or (x.ndim > 1 and len(x) == E), "x", tuple(x.shape), f"of shape ({E}, n, …), or shared")
-        for k, y in enumerate(more):
-            checks.require(shared or y.shape[:1] == (E,), f"more[{k}]", tuple(y.shape), f"of shape ({E}, …), or shared")
-        chunk = self.chunk or self._automatic_chunk(x if shared else x[0], E)
+        for k, y in enumerate(inputs):
+            checks.require(shared or (y.ndim > 1 and len(y) == E), f"more[{k - 1}]" if k else "x", tuple(y.shape),
+                           f"of shape ({E}, n, …), or shared")
+        rows = len(x if shared else x[0])
+        chunk = self.chunk or (E if x.device.type != "cpu" or rows * count(self) <= SMALL * E else 1)
         if chunk >= E:
-            return self._batched(states, x, shared, *more)
+            return self._batched(states, inputs, shared)
         # slices by split and unbind: their gradients are joined in one copy, where indexing makes one of E slices each
         parts = [dict(zip(states, part, strict=True)) for part in zip(*(t.split(chunk) for t in states.values()))]
-        inputs = zip(*([y] * len(parts) if shared else y.split(chunk) for y in (x, *more)))
-        return torch.cat([self._batched(part, y, shared, *z) for part, (y, *z) in zip(parts, inputs, strict=True)])
+        pieces = zip(*([y] * len(parts) if shared else y.split(chunk) for y in inputs))
+        return torch.cat([self._batched(part, piece, shared) for part, piece in zip(parts, pieces, strict=True)])
 
     def member(self, i: int) -> nn.Module:
         """Return network `i`, a plain module with weights of its own.
@@ -106,11 +105,7 @@ class Ensemble(nn.Module):
             mine[id(t)] = nn.Parameter(piece, t.requires_grad) if isinstance(t, nn.Parameter) else piece
         return copy.deepcopy(self.stack, mine)
 
-    def _automatic_chunk(self, x: Tensor, E: int) -> int:
-        return E if x.device.type != "cpu" or len(x) * count(self) <= SMALL * E else 1
-
-    def _batched(self, states: dict[str, Tensor], x: Tensor, shared: bool, *more: Tensor) -> Tensor:
-        inputs = (x, *more)
+    def _batched(self, states: dict[str, Tensor], inputs: tuple[Tensor, ...], shared: bool) -> Tensor:
         if len(next(iter(states.values()))) == 1:    # vmap over one member only costs
             alone = {name: tensor.squeeze(0) for name, tensor in states.items()}
             return functional_call(self.stack, alone, inputs if shared else tuple(y[0] for y in inputs)).unsqueeze(0)
@@ -126,7 +121,7 @@ def chunked_loss(
     """Return the losses ``loss(model, *inputs)`` of an ensemble's members, in the memory that `chunk` of them need.
 
     The loss is called for so many at a time, and their gradient is taken at once, which frees what it needs. As members
-    do not mix, losses and gradients are those of a single call. Used in the chapter *SIM dynamics*; source: this book.
+    do not mix, losses and gradients are those of a single call.
 
     Parameters
     ----------
@@ -149,7 +144,8 @@ def chunked_loss(
     chunk = E if chunk is None else checks.integer("chunk", chunk, low=1)
     if chunk >= E or not torch.is_grad_enabled():
         return loss(model, *inputs)
-    call, states, values, slopes = _Call(loss, model), dict(_tensors(model)), [], []
+    call, states, values, slopes = nn.Module(), dict(_tensors(model)), [], []
+    call.model, call.forward = model, lambda *inputs: loss(model, *inputs)      # its weights can be replaced for a call
     trained = [name for name, t in states.items() if t.requires_grad]
     for k in range(0, E, chunk):
         mine = {name: t.detach()[k:k + chunk].requires_grad_(t.requires_grad) for name, t in states.items()}
@@ -161,19 +157,8 @@ def chunked_loss(
     return _Known.apply(values, whole, *(states[name] for name in trained))
 
 
-class _Call(nn.Module):
-    """A function of a module, as a module whose weights can be replaced for a call."""
-
-    def __init__(self, function: Callable[..., Tensor], model: nn.Module) -> None:
-        super().__init__()
-        self.function, self.model = function, model
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.function(self.model, *inputs)
-
-
 class _Known(torch.autograd.Function):
-    """Losses of all members, from those of the chunks and their known gradients."""
+    """Losses of all members whose gradients are known."""
 
     @staticmethod
     def forward(ctx, values, slopes, *parameters):

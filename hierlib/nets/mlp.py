@@ -1,4 +1,4 @@
-"""Fully connected networks: a general one, one on strings of tokens that knows no tree; and a skip around a network."""
+"""Fully connected networks, and a skip around a network."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -9,16 +9,16 @@ from torch import nn
 from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Tensor
-from hierlib.nets.parameters import initialise, standardise
+from hierlib.nets.parameters import initialise
 
-__all__ = ["MLP", "Skip", "TokenMLP"]
+__all__ = ["MLP", "Skip"]
 
 
 class MLP(nn.Module):
     """Fully connected network with `depth` hidden layers of `width` units, ``(n, n_in) -> (n, n_out)``.
 
-    With `depth` 0 it is one linear map; with ``torch.nn.Identity`` a deep linear network. Explained in the chapter
-    *Hierarchical clustering*; source: Rumelhart et al. 1986.
+    With `depth` 0 it is one linear map; with ``torch.nn.Identity`` a deep linear network. Source: Rumelhart et al.
+    1986.
 
     Parameters
     ----------
@@ -42,9 +42,8 @@ class MLP(nn.Module):
         bias: bool = True, seed: Seed = 0,
     ) -> None:
         super().__init__()
-        self.n_in = n_in = checks.integer("n_in", n_in, low=1)
-        sizes = [n_in] + [checks.integer("width", width, low=1)] * checks.integer("depth", depth, low=0)
-        sizes.append(checks.integer("n_out", n_out, low=1))
+        self.n_in, n_out, width = checks.integers(1, n_in=n_in, n_out=n_out, width=width)
+        sizes = self.n_in, *[width] * checks.integer("depth", depth, low=0), n_out
         checks.require(callable(activation), "activation", activation, "a class of torch modules or a function")
         self.activation = activation() if isinstance(activation, type) else activation
         with torch.random.fork_rng(devices=()):
@@ -63,45 +62,10 @@ class MLP(nn.Module):
         return self.linear[-1](x)
 
 
-class TokenMLP(nn.Module):
-    """Denoiser without any structure: an MLP on all standardised tokens at once, read-out zero at the start.
-
-    It has (dv+1)W + (depth−1)(W+1)W + (W+1)dv parameters at width W. Explained in the chapter *Hierarchical
-    clustering*; source: this book.
-
-    Parameters
-    ----------
-    v, d
-        Number of symbols and length of the strings.
-    width, depth
-        Units per hidden layer, and number of such layers, at least 1.
-    seed
-        Of the initial weights.
-
-    Raises
-    ------
-    ValueError
-        For parameters out of range; when called, for a likelihood that is not (n, d, v).
-    """
-
-    def __init__(self, v: int, d: int, width: int = 256, depth: int = 3, seed: Seed = 0) -> None:
-        super().__init__()
-        self.v, self.d = v, d = checks.integer("v", v, low=2), checks.integer("d", d, low=1)
-        self.net = MLP(v * d, v * d, width, checks.integer("depth", depth, low=1), seed=generator(seed, "TokenMLP"))
-        nn.init.zeros_(self.net.linear[-1].weight)
-
-    def forward(self, likelihood: Float[Tensor, "n d v"]) -> Float[Tensor, "n d v"]:
-        """Return logits, ``(n, d, v)``."""
-        checks.require(likelihood.ndim == 3 and likelihood.shape[1:] == (self.d, self.v), "likelihood",
-                       tuple(likelihood.shape), f"of shape (n, {self.d}, {self.v})")
-        x = standardise(likelihood, self.net.linear[0].weight.dtype)
-        return self.net(x.flatten(1)).view(likelihood.shape)
-
-
 class Skip(nn.Module):
     """Denoiser D(x) = c x + net(x) with a trained number c: the network has to learn only what scaling x cannot do.
 
-    Explained in the chapter *Simplicity bias*; source: this book (reconstruction of Bardone, Merger, Goldt 2026).
+    Source: Bardone, Merger, Goldt 2026, reconstructed.
 
     Parameters
     ----------

@@ -10,35 +10,18 @@ from torch.nn import functional as F
 from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Tensor
+from hierlib.nets.embedding import NoiseLevel
 from hierlib.nets.parameters import initialise
 
 __all__ = ["UNet"]
 
-PAIRS = 8                       # sine and cosine of log-SNR at so many frequencies,
-SLOWEST, FASTEST = 0.05, 1.5    # from one that is monotonic where learning takes place, to one that tells levels apart
-LARGEST = 20.0                  # |log-SNR| is cut here, so that ᾱ = 0 and 1 may be asked for
 
-
-def _convolution(c_in: int, c_out: int, padding_mode: str) -> nn.Conv2d:
-    return nn.Conv2d(c_in, c_out, 3, padding=1, padding_mode=padding_mode)
+def _convolution(c_in: int, c_out: int) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, 3, padding=1)
 
 
 def _norm(channels: int, norm: bool) -> nn.Module:
     return nn.GroupNorm(math.gcd(8, channels), channels) if norm else nn.Identity()
-
-
-class _Level(nn.Module):
-    """The noise level as a vector: sine and cosine of log ᾱ/(1−ᾱ) at several frequencies, and a small network."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("frequency", torch.logspace(math.log10(SLOWEST), math.log10(FASTEST), PAIRS))
-        self.first, self.second = nn.Linear(2 * PAIRS, size), nn.Linear(size, size)
-
-    def forward(self, alpha_bar: Float[Tensor, "n"]) -> Float[Tensor, "n size"]:
-        log_snr = (torch.log(alpha_bar) - torch.log1p(-alpha_bar)).clamp(-LARGEST, LARGEST)
-        phase = log_snr[:, None] * self.frequency
-        return self.second(F.silu(self.first(torch.cat([phase.sin(), phase.cos()], 1))))
 
 
 class _Attention(nn.Module):
@@ -64,10 +47,10 @@ class _Attention(nn.Module):
 class _Block(nn.Module):
     """x + two convolutions; between them the embedded level and condition scale and shift each channel."""
 
-    def __init__(self, c_in: int, c_out: int, embedded: int, heads: int, norm: bool, padding_mode: str) -> None:
+    def __init__(self, c_in: int, c_out: int, embedded: int, heads: int, norm: bool) -> None:
         super().__init__()
         self.norm1, self.norm2 = _norm(c_in, norm), _norm(c_out, norm)
-        self.first, self.second = _convolution(c_in, c_out, padding_mode), _convolution(c_out, c_out, padding_mode)
+        self.first, self.second = _convolution(c_in, c_out), _convolution(c_out, c_out)
         self.modulate = nn.Linear(embedded, 2 * c_out) if embedded else None
         self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
         self.attention = _Attention(c_out, heads, norm) if heads else nn.Identity()
@@ -89,8 +72,7 @@ class UNet(nn.Module):
     there is no pooling: a residual convolutional network of 2·blocks + 2 convolutions in a row. On a CPU,
     ``net.to(memory_format=torch.channels_last)`` makes it up to 1.2 times as fast.
 
-    Explained in the chapter *Simplicity bias*; source: Ho, Jain, Abbeel 2020, after Ronneberger et al. 2015; scale
-    and shift from Nichol, Dhariwal 2021.
+    Source: Ho, Jain, Abbeel 2020, after Ronneberger et al. 2015; scale and shift from Nichol, Dhariwal 2021.
 
     Parameters
     ----------
@@ -110,8 +92,6 @@ class UNet(nn.Module):
         Whether GroupNorm comes before each activation. It hides the contrast of the image.
     time
         Whether the network is told the noise level. If not, it may still be called with one.
-    padding_mode
-        What lies beyond the edge: ``"zeros"``, ``"circular"``, ``"reflect"`` or ``"replicate"``.
     seed
         Of the initial weights: N(0, 1/fan-in), biases and the last convolution 0.
 
@@ -131,57 +111,44 @@ class UNet(nn.Module):
 
     def __init__(
         self, channels: int = 1, widths: Sequence[int] = (16, 32, 32), blocks: int = 1, condition: int = 0,
-        attention: Collection[int] = (), heads: int = 4, norm: bool = False, time: bool = True,
-        padding_mode: str = "zeros", seed: Seed = 0,
+        attention: Collection[int] = (), heads: int = 4, norm: bool = False, time: bool = True, seed: Seed = 0,
     ) -> None:
         super().__init__()
-        self.channels = channels = checks.integer("channels", channels, 1)
+        self.channels, blocks, heads = checks.integers(1, channels=channels, blocks=blocks, heads=heads)
         self.condition = condition = checks.integer("condition", condition, 0)
         checks.require(len(widths) > 0, "widths", widths, "one width or more")
         widths = [checks.integer("widths", width, 1) for width in widths]
-        blocks, heads = checks.integer("blocks", blocks, 1), checks.integer("heads", heads, 1)
-        levels = len(widths)
-        attention = {checks.integer("attention", level, 0, levels - 1) for level in attention}
+        attention = {checks.integer("attention", level, 0, len(widths) - 1) for level in attention}
         for k in attention:
             checks.require(widths[k] % heads == 0, "heads", heads, f"a divisor of widths[{k}] = {widths[k]}")
-        modes = "zeros", "circular", "reflect", "replicate"
-        padding_mode = checks.one_of("padding_mode", padding_mode, modes)
-        self.unit = 2 ** (levels - 1)
+        self.unit, lowest = 2 ** (len(widths) - 1), len(widths) - 1
         size = 2 * widths[0] if time or condition else 0                             # of the embedding
 
         def stage(c_in: int, level: int) -> nn.ModuleList:
             inputs = [c_in] + [widths[level]] * (blocks - 1)
             mine = heads if level in attention else 0
-            return nn.ModuleList(_Block(c, widths[level], size, mine, norm, padding_mode) for c in inputs)
+            return nn.ModuleList(_Block(c, widths[level], size, mine, norm) for c in inputs)
 
         with torch.random.fork_rng(devices=()):     # torch's layers draw weights of their own, replaced below
-            self.level = _Level(size) if time else None
+            self.level = nn.Sequential(
+                NoiseLevel(), nn.Linear(NoiseLevel.features, size), nn.SiLU(), nn.Linear(size, size)) if time else None
             self.embed = nn.Linear(condition, size) if condition else None
-            self.stem = _convolution(channels, widths[0], padding_mode)
-            self.down = nn.ModuleList(stage(widths[max(k - 1, 0)], k) for k in range(levels))
-            self.up = nn.ModuleList(stage(widths[k + 1] + widths[k], k) for k in reversed(range(levels - 1)))
+            self.stem = _convolution(self.channels, widths[0])
+            self.down = nn.ModuleList(stage(widths[max(k - 1, 0)], k) for k in range(lowest + 1))
+            self.up = nn.ModuleList(stage(widths[k + 1] + widths[k], k) for k in reversed(range(lowest)))
             self.norm = _norm(widths[0], norm)
-            self.readout = _convolution(widths[0], channels, padding_mode)
-        self._initialise(generator(seed, "UNet"))
-
-    @torch.no_grad()
-    def _initialise(self, gen: torch.Generator) -> None:
-        initialise(self, gen)                       # the linear layers
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight.normal_(0, module.weight[0].numel() ** -0.5, generator=gen)
-                module.bias.zero_()
-        self.readout.weight.zero_()
+            self.readout = _convolution(widths[0], self.channels)
+        initialise(self, generator(seed, "UNet"))
+        nn.init.zeros_(self.readout.weight)
 
     def forward(
         self, x: Float[Tensor, "n channels H W"], alpha_bar: float | Tensor | None = None,
         condition: Float[Tensor, "n k"] | None = None,
     ) -> Float[Tensor, "n channels H W"]:
         """Return an image for each noisy image `x`, given the signal ᾱ (a number or (n,)) and conditions (n, k)."""
-        checks.require(x.ndim == 4 and x.shape[1] == self.channels, "x", tuple(x.shape),
-                       f"of shape (n, {self.channels}, H, W)")
-        checks.require(x.shape[2] % self.unit == 0 == x.shape[3] % self.unit, "x", tuple(x.shape),
-                       f"of height and width divisible by {self.unit}")
+        good = x.ndim == 4 and x.shape[1] == self.channels and x.shape[2] % self.unit == 0 == x.shape[3] % self.unit
+        checks.require(good, "x", tuple(x.shape),
+                       f"of shape (n, {self.channels}, H, W), height and width divisible by {self.unit}")
         embedding = self._embedding(x, alpha_bar, condition)
         x = self.stem(x)
         before = []                                 # pooling
@@ -201,17 +168,14 @@ class UNet(nn.Module):
         """Return what scales and shifts the channels, ``(n, size)``, or None when there is nothing to tell."""
         n, parts = len(x), []
         if self.level is not None:
-            if isinstance(alpha_bar, Tensor):
-                checks.require(alpha_bar.shape in ((), (n,)), "alpha_bar", tuple(alpha_bar.shape), f"of shape ({n},)")
-                alpha_bar = alpha_bar.to(x)
-            else:
-                alpha_bar = torch.full((), checks.real("alpha_bar", alpha_bar, 0, 1), dtype=x.dtype, device=x.device)
-            parts.append(self.level(alpha_bar.expand(n)))
-        shape = (n, self.condition)
-        if self.embed is not None:
-            checks.require(condition is not None and condition.shape == shape, "condition",
-                           condition if condition is None else tuple(condition.shape), f"of shape {shape}")
-            parts.append(self.embed(condition))
-        else:
+            if not isinstance(alpha_bar, Tensor):
+                alpha_bar = x.new_full((), checks.real("alpha_bar", alpha_bar, 0, 1))
+            checks.require(alpha_bar.shape in ((), (n,)), "alpha_bar", tuple(alpha_bar.shape), f"of shape ({n},)")
+            parts.append(self.level(alpha_bar.to(x).expand(n)))
+        if self.embed is None:
             checks.require(condition is None, "condition", "given", "None, as the network was built without")
+        else:
+            shape = None if condition is None else tuple(condition.shape)
+            checks.require(shape == (n, self.condition), "condition", shape, f"of shape {(n, self.condition)}")
+            parts.append(self.embed(condition))
         return F.silu(sum(parts)) if parts else None

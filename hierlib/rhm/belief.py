@@ -8,87 +8,70 @@ Rows of the batch go through in blocks small enough to stay in cache; a block th
 again in float64.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 
 from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Int, Tensor
-from hierlib.rhm.grammar import Grammar
-from hierlib.rhm.messages import Block, Underflow, to_rows
+from hierlib.rhm.grammar import Grammar, kind
+from hierlib.rhm.messages import Block, to_rows
 
 __all__ = ["cavity", "log_evidence", "marginals", "sample_posterior"]
 
+Likelihood = Float[Tensor, "n d v"]
 _CACHE = {"cpu": 2**21, "cuda": 2**28}    # bytes of one gathered temporary per block
 
 
 def _check(g: Grammar, likelihood: Tensor) -> None:
-    checks.require(isinstance(likelihood, Tensor), "likelihood", type(likelihood).__name__, "a torch tensor")
-    checks.require(likelihood.ndim == 3 and likelihood.shape[1:] == (g.d, g.v), "likelihood",
-                   tuple(likelihood.shape), f"of shape (n, {g.d}, {g.v}) for {g}")
-    checks.require(likelihood.dtype in (torch.float32, torch.float64), "likelihood", likelihood.dtype,
-                   "float32 or float64")
-    total = likelihood.sum(-1)
+    checks.require(
+        isinstance(likelihood, Tensor) and likelihood.shape[1:] == (g.d, g.v)
+        and likelihood.dtype in (torch.float32, torch.float64), "likelihood", kind(likelihood),
+        f"a torch tensor of shape (n, {g.d}, {g.v}) for {g}, float32 or float64")
     for wrong, what in (
         (~torch.isfinite(likelihood).all(-1), "a NaN or an infinity"),
         ((likelihood < 0).any(-1), "a negative number"),
-        (total <= 0, "zeros only, which rules out every symbol"),
+        (likelihood.sum(-1) <= 0, "zeros only, which rules out every symbol"),
     ):
         if wrong.any():
             row, leaf = wrong.nonzero()[0].tolist()
             raise ValueError(f"likelihood[{row}, {leaf}] holds {what}: must be non-negative, finite and not all zero")
 
 
-def _blocks(g: Grammar, likelihood: Tensor, block: int | None) -> Iterator[tuple[slice, Tensor]]:
+@torch.no_grad()
+def _run(
+    g: Grammar, likelihood: Tensor, block: int | None, out: list[Tensor],
+    work: Callable[[Block, slice], Iterable[tuple[int, Tensor]]],
+) -> list[Tensor]:
+    """Fill `out` with what ``work(block, rows)`` yields for each level, in float64 where float32 underflows."""
     if block is None:
         parents = g.v * g.m * (g.d // g.s) * likelihood.element_size()
         block = max(1, _CACHE.get(likelihood.device.type, 2**28) // parents)
     block = checks.integer("block", block, low=1)
     for start in range(0, len(likelihood), block):
-        yield slice(start, start + block), likelihood[start:start + block]
-
-
-@torch.no_grad()
-def _run(g: Grammar, likelihood: Tensor, block: int | None, work: Callable[[slice, Block], None]) -> None:
-    """Call ``work(rows, climbed block)`` block by block, in float64 again where float32 underflows."""
-    def attempt(rows: slice, part: Tensor) -> None:
-        climbed = Block(g, part).climb()
-        work(rows, climbed)
-        climbed.verify()
-
-    for rows, part in _blocks(g, likelihood, block):
-        try:
-            try:
-                attempt(rows, part)
-            except Underflow:
-                if part.dtype == torch.float64:
-                    raise
-                attempt(rows, part.double())
-        except Underflow as error:
-            row = rows.start + int(error.rows[0])
-            raise ValueError(f"likelihood[{row}] is contradictory: it rules out every string of {g} (or allows "
-                             "them with a probability below the range of float64)") from None
+        rows = slice(start, start + block)
+        for dtype in dict.fromkeys((likelihood.dtype, torch.float64)):
+            part = Block(g, likelihood[rows].to(dtype))
+            for level, columns in work(part, rows):
+                out[level][rows] = to_rows(columns, g.s, part.b)
+            lost = part.lost_rows()
+            if not len(lost):
+                break
+        else:
+            raise ValueError(f"likelihood[{start + int(lost[0])}] is contradictory: it rules out every string of {g} "
+                             "(or allows them with a probability below the range of float64)")
+    return out
 
 
 def _sweep(g: Grammar, likelihood: Tensor, block: int | None, *, leave_out: bool) -> list[Tensor]:
     _check(g, likelihood)
-    out = [likelihood.new_empty(len(likelihood), g.s ** (g.L - level), g.v) for level in range(g.L + 1)]
-
-    def work(rows: slice, part: Block) -> None:
-        for level, belief in part.descend(leave_out=leave_out):
-            out[level][rows] = to_rows(belief, g.s, part.b).to(likelihood.dtype)
-
-    _run(g, likelihood, block, work)
-    return out
+    out = [likelihood.new_empty(len(likelihood), width, g.v) for width in g.widths]
+    return _run(g, likelihood, block, out, lambda part, rows: part.descend(leave_out=leave_out))
 
 
-def marginals(
-    g: Grammar, likelihood: Float[Tensor, "n d v"], *, block: int | None = None
-) -> list[Float[Tensor, "n _ v"]]:
-    """Return the exact posterior of every node of the tree.
-
-    Explained in the chapter *Phase transition*; source: Sclocchi, Favero, Wyart 2024.
+def marginals(g: Grammar, likelihood: Likelihood, *, block: int | None = None) -> list[Float[Tensor, "n _ v"]]:
+    """Return the exact posterior of every node of the tree. Source: Sclocchi, Favero, Wyart 2024.
 
     Parameters
     ----------
@@ -114,24 +97,22 @@ def marginals(
     return _sweep(g, likelihood, block, leave_out=False)
 
 
-def cavity(
-    g: Grammar, likelihood: Float[Tensor, "n d v"], *, block: int | None = None
-) -> list[Float[Tensor, "n _ v"]]:
+def cavity(g: Grammar, likelihood: Likelihood, *, block: int | None = None) -> list[Float[Tensor, "n _ v"]]:
     """Return the leave-one-out posterior of every node: given all leaves but those below the node itself.
 
     These are the downward messages. At the leaves they are what a discrete diffusion model's network has to
     predict for its reverse step to be the exact one. Parameters, shapes and errors as :func:`marginals`.
-    Explained in the chapter *Phase transition*; source: Sclocchi, Favero, Wyart 2024.
+    Source: Sclocchi, Favero, Wyart 2024.
     """
     return _sweep(g, likelihood, block, leave_out=True)
 
 
 def sample_posterior(
-    g: Grammar, likelihood: Float[Tensor, "n d v"], *, seed: Seed = 0, block: int | None = None
+    g: Grammar, likelihood: Likelihood, *, seed: Seed = 0, block: int | None = None
 ) -> list[Int[Tensor, "n _"]]:
     """Draw one exact posterior sample of the whole tree per row: root first, then rule after rule.
 
-    Explained in the chapter *Phase transition*; source: Sclocchi, Favero, Wyart 2024.
+    Source: Sclocchi, Favero, Wyart 2024.
 
     Parameters
     ----------
@@ -152,34 +133,19 @@ def sample_posterior(
         As :func:`marginals`, or for a bad seed.
     """
     _check(g, likelihood)
-    n = len(likelihood)
-    uniforms = torch.rand((n, 1 + g.n_rules), generator=generator(seed, "sample_posterior"), dtype=torch.float64)
-    uniforms = uniforms.to(likelihood.device)
-    out = [torch.empty(n, g.s ** (g.L - level), dtype=torch.int64, device=likelihood.device)
-           for level in range(g.L + 1)]
-
-    def work(rows: slice, part: Block) -> None:
-        for level, symbols in part.draw(uniforms[rows]):
-            out[level][rows] = to_rows(symbols, g.s, part.b)
-
-    _run(g, likelihood, block, work)
-    return out
+    n, gen = len(likelihood), generator(seed, "sample_posterior")
+    uniforms = torch.rand((n, 1 + g.n_rules), generator=gen, dtype=torch.float64).to(likelihood.device)
+    out = [torch.empty(n, width, dtype=torch.int64, device=likelihood.device) for width in g.widths]
+    return _run(g, likelihood, block, out, lambda part, rows: part.draw(uniforms[rows]))
 
 
-def log_evidence(
-    g: Grammar, likelihood: Float[Tensor, "n d v"], *, block: int | None = None
-) -> Float[Tensor, " n"]:
+def log_evidence(g: Grammar, likelihood: Likelihood, *, block: int | None = None) -> Float[Tensor, " n"]:
     """Return log Σ_x P(x) Π_i likelihood_i(x_i), the logarithm of the evidence of every row.
 
     P is uniform over the strings of the grammar. float64 ``(n,)`` whatever the dtype of `likelihood`, as it
-    grows with d. Parameters and errors as :func:`marginals`. Explained in the chapter *Phase transition*; source: the
-    normalisations of the upward sweep, Mézard, Montanari 2009, ch. 14.
+    grows with d. Parameters and errors as :func:`marginals`. Source: the normalisations of the upward sweep,
+    Mézard, Montanari 2009, ch. 14.
     """
     _check(g, likelihood)
-    out = torch.empty(len(likelihood), dtype=torch.float64, device=likelihood.device)
-
-    def work(rows: slice, part: Block) -> None:
-        out[rows] = part.log_z
-
-    _run(g, likelihood, block, work)
-    return out
+    out = torch.empty(len(likelihood), 1, dtype=torch.float64, device=likelihood.device)
+    return _run(g, likelihood, block, [out], lambda part, rows: [(0, part.log_z)])[0][:, 0]

@@ -7,7 +7,7 @@ symbols found so far (Korchinski, Favero, Wyart 2026, *Iterative Latent Clusteri
 with Ward's linkage, is this book's.
 """
 
-import math
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,31 +19,23 @@ from scipy.sparse.csgraph import connected_components
 from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Int, Tensor
-from hierlib.rhm.contexts import contingency, tuple_codes
-from hierlib.rhm.grammar import Grammar
+from hierlib.rhm.contexts import contingency
+from hierlib.rhm.grammar import Grammar, check_alphabet, check_depth, check_strings, decode, encode, find
 
-__all__ = ["Clustering", "adjusted_rand", "fit"]
+__all__ = ["Clustering", "fit"]
 
-_MAX_CODE = 2**62             # tuples are coded as 64-bit integers
 _MAX_TUPLES = 2**14           # Ward's linkage keeps all distances: 1 GiB
 
 
-def adjusted_rand(a: Int[Tensor, " n"], b: Int[Tensor, " n"]) -> float:
+def _adjusted_rand(a: Int[Tensor, " n"], b: Int[Tensor, " n"]) -> float:
     """Return the adjusted Rand index of two partitions of the same n things: 1 if equal, 0 on average by chance.
 
-    Explained in the chapter *Hierarchical clustering*; source: Hubert, Arabie 1985. Labels are any integers.
-
-    Raises
-    ------
-    ValueError
-        For labels of different lengths.
+    Labels are any integers. Source: Hubert, Arabie 1985.
     """
-    checks.require(a.shape == b.shape, "b", tuple(b.shape), f"of the shape of a, {tuple(a.shape)}")
     (first, a), (second, b) = (labels.unique(return_inverse=True) for labels in (a, b))
     table = contingency(a, b, len(first), len(second)).double()
     together, in_a, in_b, pairs = (
-        float((sizes * (sizes - 1) / 2).sum()) for sizes in (table, table.sum(1), table.sum(0), table.sum())
-    )
+        float((sizes * (sizes - 1) / 2).sum()) for sizes in (table, table.sum(1), table.sum(0), table.sum()))
     highest = (in_a + in_b) / 2
     if together == highest:                       # equal partitions, and the only way to 0/0
         return 1.0
@@ -51,27 +43,9 @@ def adjusted_rand(a: Int[Tensor, " n"], b: Int[Tensor, " n"]) -> float:
     return (together - expected) / (highest - expected)
 
 
-def _depth(d: int, s: int) -> int:
-    depth = round(math.log(d, s)) if d > 0 else 0
-    checks.require(depth >= 1 and s**depth == d, "x", f"strings of {d} tokens",
-                   f"strings of s^L tokens, s = {s}, L ≥ 1")
-    return depth
-
-
-def _strings(x: Tensor, v: int) -> Tensor:
-    checks.require(isinstance(x, Tensor) and x.ndim == 2 and x.dtype == torch.int64, "x",
-                   (tuple(x.shape), x.dtype) if isinstance(x, Tensor) else type(x).__name__,
-                   "an int64 tensor of shape (n, d)")
-    checks.require(not x.numel() or (int(x.min()) >= 0 and int(x.max()) < v), "x", "a symbol out of range",
-                   f"symbols in 0 … {v - 1}")
-    return x
-
-
 @dataclass(frozen=True, eq=False)
 class Clustering:
     """A grammar found in strings by :func:`fit`: the observed tuples of each level, in clusters.
-
-    Explained in the chapter *Hierarchical clustering*; source: this book.
 
     Parameters
     ----------
@@ -82,8 +56,7 @@ class Clustering:
     context
         ``"latent"`` or ``"token"``.
     codes
-        Per level 1 … L the observed tuples as increasing numbers (:func:`hierlib.rhm.contexts.tuple_codes`),
-        int64 ``(T,)``.
+        Per level 1 … L the observed tuples as increasing numbers, Σ_j t_j v^(s−1−j), int64 ``(T,)``.
     counts
         Per level how often each was observed.
     labels
@@ -98,32 +71,11 @@ class Clustering:
     counts: tuple[Int[Tensor, " _"], ...]
     labels: tuple[Int[Tensor, " _"], ...]
 
-    @property
-    def L(self) -> int:
-        """Depth, the number of levels of tuples (chapter *Hierarchical clustering*)."""
-        return len(self.codes)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Number of different tuples observed at the levels 1 … L (chapter *Hierarchical clustering*)."""
-        return tuple(len(codes) for codes in self.codes)
+    L = property(lambda self: len(self.codes), doc="Depth, the number of levels of tuples.")
+    sizes = property(lambda self: tuple(map(len, self.codes)), doc="Number of tuples observed at the levels 1 … L.")
 
     def __repr__(self) -> str:
         return f"Clustering(v={self.v}, s={self.s}, context={self.context!r}, sizes={self.sizes})"
-
-    def tuples(self, level: int) -> Int[Tensor, "T s"]:
-        """Return the observed tuples of `level` 1 … L, in symbols of the level below.
-
-        Raises
-        ------
-        ValueError
-            For another level.
-        """
-        level = checks.integer("level", level, low=1, high=self.L)
-        return self._decode(self.codes[level - 1])
-
-    def _decode(self, codes: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch s"]:
-        return codes.unsqueeze(-1) // self.v ** torch.arange(self.s - 1, -1, -1, device=codes.device) % self.v
 
     def parse(self, x: Int[Tensor, "n d"]) -> list[Int[Tensor, "n _"]]:
         """Return the derivations of strings in the grammar that was found.
@@ -139,16 +91,12 @@ class Clustering:
         ValueError
             For strings of another length, or symbols outside 0 … v−1.
         """
-        checks.require(_strings(x, self.v).shape[1] == self.s**self.L, "x", tuple(x.shape),
-                       f"of shape (n, {self.s**self.L})")
+        check_strings("x", x, d=self.s**self.L, v=self.v)
         trees = [x]
         for codes, labels in zip(self.codes, self.labels):
-            codes, labels = codes.to(x.device), labels.to(x.device)
             parts = trees[-1].unflatten(1, (-1, self.s))
-            found = tuple_codes(parts.clamp(min=0), self.v)
-            place = torch.searchsorted(codes, found).clamp(max=len(codes) - 1)
-            seen = (codes[place] == found) & (parts >= 0).all(-1)
-            trees.append(torch.where(seen, labels[place], -1))
+            place, known = find(codes.to(x.device), parts.clamp(min=0), self.v)
+            trees.append(torch.where(known & (parts >= 0).all(-1), labels.to(x.device)[place], -1))
         return trees
 
     def generate(self, n: int, *, seed: Seed = 0) -> Int[Tensor, "n d"]:
@@ -161,20 +109,18 @@ class Clustering:
         ValueError
             For negative `n`, or a bad seed.
         """
-        n = checks.integer("n", n, low=0)
-        nodes = (self.s**self.L - 1) // (self.s - 1)
+        n, widths = checks.integer("n", n, low=0), [self.s**level for level in range(self.L)]
         gen = generator(seed, "Clustering.generate")
-        uniforms = torch.rand(n, nodes, generator=gen, dtype=torch.float64).to(self.x.device)
-        symbols, used = torch.zeros(n, 1, dtype=torch.int64, device=self.x.device), 0
-        for codes, counts, labels in zip(self.codes[::-1], self.counts[::-1], self.labels[::-1]):
-            u = uniforms[:, used:used + symbols.shape[1]]
-            used += symbols.shape[1]
+        uniforms = torch.rand(n, sum(widths), generator=gen, dtype=torch.float64).to(self.x.device)
+        symbols = torch.zeros(n, 1, dtype=torch.int64, device=self.x.device)
+        for level, u in zip(reversed(range(self.L)), uniforms.split(widths, 1)):
+            codes, counts, labels = self.codes[level], self.counts[level], self.labels[level]
             order = labels.sort(stable=True).indices
             heap = counts[order].cumsum(0)                                   # clusters one after the other
             total = torch.zeros(self.v, dtype=torch.int64, device=heap.device).index_add_(0, labels, counts)
-            start = total.cumsum(0) - total
-            target = start[symbols] + (u * total[symbols]).long()
-            symbols = self._decode(codes[order][torch.searchsorted(heap, target, right=True)]).flatten(1)
+            target = (total.cumsum(0) - total)[symbols] + (u * total[symbols]).long()
+            drawn = codes[order][torch.searchsorted(heap, target, right=True)]
+            symbols = decode(drawn, self.v, self.s).flatten(1)
         return symbols
 
     def score(self, g: Grammar) -> Float[Tensor, " _"]:
@@ -188,13 +134,10 @@ class Clustering:
         ValueError
             For strings `x` that are not in the grammar `g`.
         """
-        truth, found = g.parse(self.x), self.parse(self.x)
-        out = []
-        for level in range(1, self.L):
-            parts = tuple_codes(found[level - 1].unflatten(1, (-1, self.s)), self.v)
-            place = torch.searchsorted(self.codes[level - 1], parts)
-            table = contingency(place.flatten(), truth[level].flatten(), len(self.codes[level - 1]), g.v)
-            out.append(adjusted_rand(self.labels[level - 1], table.argmax(1)))
+        truth, found, out = g.parse(self.x), self.parse(self.x), []
+        for codes, labels, below, true in zip(self.codes[:-1], self.labels, found, truth[1:]):
+            place, _ = find(codes, below.unflatten(1, (-1, self.s)), self.v)
+            out.append(_adjusted_rand(labels, contingency(place.flatten(), true.flatten(), len(codes), g.v).argmax(1)))
         return torch.tensor(out, dtype=torch.float64)
 
 
@@ -205,14 +148,13 @@ def _features(
     slots = context.shape[-1]
     index, context = index.unflatten(1, (-1, s)), context.unflatten(1, (-1, s))
     out = []
-    for child in range(s):
+    for child, sibling in itertools.permutations(range(s), 2):
         mu = index[:, :, child].flatten().expand(slots, -1)
-        for sibling in (j for j in range(s) if j != child):
-            nu = context[:, :, sibling].flatten(0, 1).T
-            n = contingency(mu, nu, size, v).double()                        # (slots, tuples, v)
-            seen = n.sum(-1, keepdim=True)
-            mean = n.sum(1, keepdim=True) / seen.sum(1, keepdim=True)
-            out.append(torch.where(seen > 0, n / seen.clamp(min=1) - mean, 0.0).transpose(0, 1).flatten(1))
+        nu = context[:, :, sibling].flatten(0, 1).T
+        n = contingency(mu, nu, size, v).double()                            # (slots, tuples, v)
+        seen = n.sum(-1, keepdim=True)
+        mean = n.sum(1, keepdim=True) / seen.sum(1, keepdim=True)
+        out.append(torch.where(seen > 0, n / seen.clamp(min=1) - mean, 0.0).transpose(0, 1).flatten(1))
     return torch.cat(out, 1)
 
 
@@ -220,10 +162,8 @@ def _ward(features: Float[Tensor, "size _"], clusters: int) -> Int[Tensor, " siz
     """Return the labels of `clusters` groups of rows: Ward's tree without its last merges."""
     size = len(features)
     merged = linkage(features.cpu().numpy(), "ward")[:size - clusters, :2].astype("int64")
-    both = merged.T.ravel()
-    new = np.tile(np.arange(size, size + len(merged)), 2)
-    nodes = size + len(merged)
-    graph = coo_array(([1] * len(both), (both, new)), shape=(nodes, nodes))
+    new, nodes = np.tile(np.arange(size, size + len(merged)), 2), size + len(merged)
+    graph = coo_array((np.ones(len(new)), (merged.T.ravel(), new)), shape=(nodes, nodes))
     return torch.from_numpy(connected_components(graph, directed=False)[1][:size]).long().to(features.device)
 
 
@@ -235,8 +175,7 @@ def fit(x: Int[Tensor, "n d"], v: int, s: int, *, context: str = "latent", L: in
     P(context | tuple) − P(context), pooled over all nodes of the level. Ward's linkage of these vectors, cut at v
     clusters, gives the symbols of the level (v tuples or fewer: one each). The same strings give the same clusters.
 
-    Explained in the chapter *Hierarchical clustering*; source: this book, after Favero et al. 2025 (token contexts)
-    and Korchinski, Favero, Wyart 2026 (latent contexts).
+    Source: after Favero et al. 2025 (token contexts) and Korchinski, Favero, Wyart 2026 (latent contexts).
 
     Parameters
     ----------
@@ -258,27 +197,24 @@ def fit(x: Int[Tensor, "n d"], v: int, s: int, *, context: str = "latent", L: in
         For no strings, d that is no power of s (or not s^L), symbols outside 0 … v−1, another `context`, or more
         than 16384 different tuples at a level.
     """
-    v, s = checks.integer("v", v, low=2), checks.integer("s", s, low=2)
-    checks.require(v**s <= _MAX_CODE, "v**s", v**s, f"at most 2**62 = {_MAX_CODE}")
+    v, s = check_alphabet(v, s)
     context = checks.one_of("context", context, ("latent", "token"))
-    checks.require(len(_strings(x, v)) > 0, "x", tuple(x.shape), "at least one string")
-    depth = _depth(x.shape[1], s)
-    checks.require(L is None or depth == L, "L", L, f"{depth}, for strings of {x.shape[1]} tokens and s = {s}")
-    symbols, codes, counts, labels = x, [], [], []
+    check_strings("x", x, v=v, some=True)
+    s, depth = check_depth("x", x.shape[1], s)
+    checks.require(L in (None, depth), "L", L, f"{depth}, for strings of {x.shape[1]} tokens and s = {s}")
+    symbols, found = x, []
     for level in range(1, depth + 1):
         parts = symbols.unflatten(1, (-1, s))
-        known, index, count = tuple_codes(parts, v).unique(return_inverse=True, return_counts=True)
+        codes, index, counts = encode(parts, v).unique(return_inverse=True, return_counts=True)
         if level == depth:
-            label = torch.zeros_like(known)
-        elif len(known) <= v:
-            label = torch.arange(len(known), device=x.device)
+            labels = torch.zeros_like(codes)
+        elif len(codes) <= v:
+            labels = torch.arange(len(codes), device=x.device)
         else:
-            checks.require(len(known) <= _MAX_TUPLES, "x", f"{len(known)} different tuples", "strings with at most "
+            checks.require(len(codes) <= _MAX_TUPLES, "x", f"{len(codes)} different tuples", "strings with at most "
                            f"{_MAX_TUPLES} different tuples per level, to be clustered by all their distances")
             beside = parts if context == "latent" else x.unflatten(1, (parts.shape[1], -1))
-            label = _ward(_features(index, beside, len(known), v, s), v)
-        codes.append(known)
-        counts.append(count)
-        labels.append(label)
-        symbols = label[index]
-    return Clustering(x.clone(), v, s, context, tuple(codes), tuple(counts), tuple(labels))
+            labels = _ward(_features(index, beside, len(codes), v, s), v)
+        found.append((codes, counts, labels))
+        symbols = labels[index]
+    return Clustering(x.clone(), v, s, context, *zip(*found))

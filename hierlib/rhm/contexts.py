@@ -12,23 +12,21 @@ import numpy as np
 import torch
 
 from hierlib.lab import checks, generator
+from hierlib.lab.curves import crossing
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Int, Tensor
-from hierlib.rhm import complexity
-from hierlib.rhm.grammar import Grammar
-from hierlib.rhm.validity import crossing
+from hierlib.rhm.grammar import Grammar, check_symbols, check_trees, encode, find
+from hierlib.rhm.theory import sample_complexity
 
 __all__ = [
-    "Pair", "contingency", "counts", "covariance", "distance_ratio", "draws", "joint", "masked_gradient",
-    "population_covariance", "ratios", "threshold", "tuple_codes",
+    "Pair", "counts", "covariance", "distance_ratio", "draws", "joint", "masked_gradient", "population_covariance",
+    "ratios", "threshold",
 ]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Where a tuple and its context stand in the tree.
-
-    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025.
+    """Where a tuple and its context stand in the tree. Source: Favero et al. 2025.
 
     Parameters
     ----------
@@ -54,61 +52,34 @@ class Pair:
     def check(self, g: Grammar) -> "Pair":
         """Return the pair, of plain integers, if the trees of `g` have it, else raise ``ValueError``."""
         k = checks.integer("k", self.k, low=1, high=g.L - 1)
-        node = checks.integer("node", self.node, low=0, high=g.s ** (g.L - k - 1) - 1)
-        child, sibling = (checks.integer(name, getattr(self, name), 0, g.s - 1) for name in ("child", "sibling"))
-        checks.require(child != sibling, "sibling", sibling, "another child than the tuple's")
         level = checks.integer("level", self.level, low=0, high=k)
-        slot = checks.integer("slot", self.slot, low=0, high=g.s ** (k - level) - 1)
-        return Pair(k, node, child, sibling, level, slot)
-
-
-def tuple_codes(tuples: Int[Tensor, "*batch s"], v: int) -> Int[Tensor, "*batch"]:
-    """Return Σ_j t_j v^(s−1−j), a number for every tuple of s symbols below v.
-
-    Used in the chapter *Hierarchical clustering*; source: this book.
-    """
-    v = checks.integer("v", v, low=1)
-    return (tuples * v ** torch.arange(tuples.shape[-1] - 1, -1, -1, device=tuples.device)).sum(-1)
+        ends = {"node": g.s ** (g.L - k - 1), "child": g.s, "sibling": g.s, "slot": g.s ** (k - level)}
+        at = {name: checks.integer(name, getattr(self, name), 0, end - 1) for name, end in ends.items()}
+        checks.require(at["child"] != at["sibling"], "sibling", at["sibling"], "another child than the tuple's")
+        return Pair(k, level=level, **at)
 
 
 def contingency(
     mu: Int[Tensor, "*batch n"], nu: Int[Tensor, "*batch n"], rows: int, columns: int
 ) -> Int[Tensor, "*batch rows columns"]:
-    """Return how often the labels mu and nu meet, for each of a batch of lists.
-
-    Used in the chapter *Hierarchical clustering*; source: this book.
-
-    Raises
-    ------
-    ValueError
-        For lists of different shapes, or labels outside 0 … rows − 1 and 0 … columns − 1.
-    """
-    rows, columns = checks.integer("rows", rows, low=0), checks.integer("columns", columns, low=0)
-    checks.require(mu.shape == nu.shape, "nu", tuple(nu.shape), f"of the shape of mu, {tuple(mu.shape)}")
-    for name, labels, high in (("mu", mu, rows), ("nu", nu, columns)):
-        checks.require(not labels.numel() or (int(labels.min()) >= 0 and int(labels.max()) < high), name,
-                       "a label out of range", f"labels in 0 … {high - 1}")
+    """Return how often labels mu < rows and nu < columns meet, for each of a batch of lists."""
     batch = mu.shape[:-1]
     offset = rows * columns * torch.arange(batch.numel(), device=mu.device).view(*batch, 1)
     code = offset + mu * columns + nu
     return torch.bincount(code.flatten(), minlength=batch.numel() * rows * columns).view(*batch, rows, columns)
 
 
-def _digits(number: int, base: int, length: int) -> list[int]:
-    return [number // base**i % base for i in range(length - 1, -1, -1)]
-
-
-def _child_law(rules: Int[Tensor, "v m s"], j: int) -> Float[Tensor, "v v"]:
-    """Return P(j-th child = c | parent = a)."""
-    v, m, _ = rules.shape
-    law = torch.zeros(v, v, dtype=torch.float64, device=rules.device)
-    return law.scatter_add_(1, rules[..., j], torch.full((v, m), 1 / m, dtype=law.dtype, device=law.device))
+def _descend(law: Float[Tensor, "*any v"], rules: Int[Tensor, "levels v m s"], node: int) -> Float[Tensor, "*any v"]:
+    """Return the law of descendant `node` of a symbol, all `rules` further down, from that of the symbol."""
+    levels, v, m, s = rules.shape
+    for below, of_level in zip(range(levels - 1, -1, -1), rules.flip(0)):
+        children = of_level[..., node // s**below % s]                             # (v, m)
+        law = law @ law.new_zeros(v, v).scatter_add_(1, children, law.new_full((v, m), 1 / m))
+    return law
 
 
 def joint(g: Grammar, pair: Pair) -> Float[Tensor, "vm v"]:
     """Return P(μ, ν), exactly: laws of the rules multiplied along the path from the root to tuple and context.
-
-    Explained in the chapter *Hierarchical clustering*; source: this book.
 
     Returns
     -------
@@ -122,36 +93,27 @@ def joint(g: Grammar, pair: Pair) -> Float[Tensor, "vm v"]:
     """
     pair = pair.check(g)
     ancestor = torch.full((g.v,), 1 / g.v, dtype=torch.float64, device=g.rules.device)
-    for depth, j in enumerate(_digits(pair.node, g.s, g.L - pair.k - 1)):
-        ancestor = ancestor @ _child_law(g.rules[g.L - 1 - depth], j)
-    rules = g.rules[pair.k]
+    ancestor, rules = _descend(ancestor, g.rules[pair.k + 1:], pair.node), g.rules[pair.k]
     place = rules[..., pair.child] * g.v + rules[..., pair.sibling]                # of every rule: (a, b)
-    law = torch.zeros(g.v * g.v, dtype=ancestor.dtype, device=ancestor.device)
-    law.index_add_(0, place.flatten(), (ancestor / g.m).repeat_interleave(g.m))
-    law = law.view(g.v, g.v)                                                       # P(a, b)
-    for depth, j in enumerate(_digits(pair.slot, g.s, pair.k - pair.level)):
-        law = law @ _child_law(g.rules[pair.k - 1 - depth], j)
+    law = ancestor.new_zeros(g.v * g.v).index_add_(0, place.flatten(), (ancestor / g.m).repeat_interleave(g.m))
+    law = _descend(law.view(g.v, g.v), g.rules[pair.level:pair.k], pair.slot)      # from P(a, b) to P(a, ν)
     return (law / g.m).repeat_interleave(g.m, 0)
 
 
 def counts(g: Grammar, trees: list[Int[Tensor, "n _"]], pair: Pair) -> Int[Tensor, "vm v"]:
     """Return how often tuple and context meet in derivations, from :meth:`Grammar.sample` or :meth:`Grammar.parse`.
 
-    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025.
-
-    Errors as :func:`joint`; also for trees of another grammar.
+    Errors as :func:`joint`; also for trees of another grammar. Source: Favero et al. 2025.
     """
     pair = pair.check(g)
-    shapes, n = [tuple(t.shape) for t in trees], len(trees[0]) if trees else 0
-    expected = [(n, g.s ** (g.L - level)) for level in range(g.L + 1)]
-    checks.require(shapes == expected, "trees", shapes, f"derivations of {g}: {expected}")
+    check_trees(g, trees, len(trees[0]) if trees else 0)
+    codes, order = encode(g.rules[pair.k - 1], g.v).flatten().to(trees[0].device).sort()
+    tuples = trees[pair.k - 1].unflatten(1, (-1, g.s))[:, pair.node * g.s + pair.child]
     below = g.s ** (pair.k - pair.level)
-    start = (pair.node * g.s + pair.child) * g.s
-    codes = tuple_codes(trees[pair.k - 1][:, start:start + g.s], g.v)
-    known, order = tuple_codes(g.rules[pair.k - 1], g.v).flatten().to(codes.device).sort()
-    place = torch.searchsorted(known, codes).clamp(max=len(known) - 1)
-    checks.require(bool((known[place] == codes).all()), "trees", "a tuple that is no rule", f"derivations of {g}")
     context = trees[pair.level][:, (pair.node * g.s + pair.sibling) * below + pair.slot]
+    check_symbols("trees", torch.cat([tuples, context[:, None]], 1), g.v)
+    place, known = find(codes, tuples, g.v)
+    checks.require(bool(known.all()), "trees", "a tuple that is no rule", f"derivations of {g}")
     return contingency(order[place], context, g.v * g.m, g.v)
 
 
@@ -159,7 +121,7 @@ def draws(law: Float[Tensor, "rows columns"], sizes: list[int], *, seed: Seed = 
     """Return the counts in a growing data set, drawn from a joint law: as :func:`counts` of so many strings.
 
     For one pair of positions the counts of P independent strings are multinomial, so no strings are needed and P
-    may be anything. Explained in the chapter *Hierarchical clustering*; source: this book.
+    may be anything.
 
     Parameters
     ----------
@@ -178,35 +140,35 @@ def draws(law: Float[Tensor, "rows columns"], sizes: list[int], *, seed: Seed = 
     sizes = [checks.integer("sizes", P, low=0) for P in sizes]
     steps = np.diff(sizes, prepend=0)
     checks.require(len(sizes) > 0 and bool((steps[1:] > 0).all()), "sizes", sizes, "at least one, and increasing")
-    checks.require(bool((law >= 0).all()) and 0 < float(law.sum()) < np.inf, "law",
-                   "with negative, infinite or no weights", "positive")
+    _total("law", law)
     start = torch.randint(2**63 - 1, (), generator=generator(seed, "contexts.draws"))
     weights = law.flatten().double().cpu().numpy()
     new = np.random.default_rng(int(start)).multinomial(steps, weights / weights.sum())
     return torch.from_numpy(new.cumsum(0)).to(law.device).view(-1, *law.shape)
 
 
+def _total(name: str, weights: Tensor) -> Tensor:
+    total = weights.double().sum((-2, -1), keepdim=True)
+    checks.require(bool(((weights >= 0).all() & (total > 0) & (total < np.inf)).all()), name,
+                   "negative, infinite or no weights", "of at least one string, or positive")
+    return total
+
+
 def _law(counts: Tensor) -> Tensor:
-    total = counts.double().sum((-2, -1), keepdim=True)
-    checks.require(bool((total > 0).all()), "counts", "nothing counted", "of at least one string")
-    return counts / total
+    return counts / _total("counts", counts)
 
 
 def covariance(counts: Tensor) -> Float[Tensor, "*batch rows columns"]:
     """Return C(μ, ν) = P̂(μ, ν) − P̂(μ) P̂(ν) of counts, or of any positive weights such as a joint law.
 
-    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025. ``ValueError`` where nothing was
-    counted.
+    ``ValueError`` where nothing was counted. Source: Favero et al. 2025.
     """
     law = _law(counts)
     return law - law.sum(-1, keepdim=True) * law.sum(-2, keepdim=True)
 
 
 def population_covariance(g: Grammar, pair: Pair) -> Float[Tensor, "vm v"]:
-    """Return C(μ, ν) of infinitely many strings, in closed form from the rules; errors as :func:`joint`.
-
-    Explained in the chapter *Hierarchical clustering*; source: this book.
-    """
+    """Return C(μ, ν) of infinitely many strings, in closed form from the rules; errors as :func:`joint`."""
     return covariance(joint(g, pair))
 
 
@@ -214,7 +176,7 @@ def distance_ratio(C: Float[Tensor, "*batch rows columns"], parents: Int[Tensor,
     """Return R = mean ‖C_μ − C_μ'‖² over pairs of synonyms, divided by the mean over all other pairs.
 
     1 where contexts tell nothing, 0 where synonyms have the same; 1/2 where noise and signal have one variance.
-    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025.
+    Source: Favero et al. 2025.
 
     Parameters
     ----------
@@ -244,8 +206,7 @@ def distance_ratio(C: Float[Tensor, "*batch rows columns"], parents: Int[Tensor,
 def ratios(g: Grammar, pair: Pair, sizes: list[int], *, seed: Seed = 0) -> Float[Tensor, " sizes"]:
     """Return R of one growing data set at each number of strings P; about 1/(1 + P/P*).
 
-    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025. Errors as :func:`joint`,
-    :func:`draws` and :func:`distance_ratio`.
+    Errors as :func:`joint`, :func:`draws` and :func:`distance_ratio`. Source: Favero et al. 2025.
     """
     parents = torch.arange(g.v, device=g.rules.device).repeat_interleave(g.m)
     return distance_ratio(covariance(draws(joint(g, pair), sizes, seed=seed)), parents)
@@ -255,8 +216,7 @@ def threshold(g: Grammar, pair: Pair, *, at: float = 0.5, seed: Seed = 0) -> flo
     """Return the number of strings P at which R of a growing data set falls to `at`.
 
     R is measured in steps of √2 from 1/64 to 64 times v m^(k+2−level)/(1 − f), where theory puts R = 1/2, and
-    interpolated in ln P. NaN where it does not cross `at` there.
-    Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025 (criterion).
+    interpolated in ln P. NaN where it does not cross `at` there. Source: Favero et al. 2025 (criterion).
 
     Raises
     ------
@@ -264,11 +224,10 @@ def threshold(g: Grammar, pair: Pair, *, at: float = 0.5, seed: Seed = 0) -> flo
         For `at` outside (0, 1), m = 1 (no synonyms), f = 1 (no correlations), or as :func:`joint`.
     """
     at, pair = checks.real("at", at, 1e-9, 1 - 1e-9), pair.check(g)
-    expected = complexity.sample_complexity(max(pair.k - pair.level, 1) + 1, v=g.v, m=g.m, s=g.s)
-    if pair.level == pair.k:
-        expected /= g.m
+    expected = sample_complexity(max(pair.k - pair.level, 1) + 1, v=g.v, m=g.m, s=g.s)
+    expected /= g.m if pair.level == pair.k else 1
     sizes = sorted({max(round(expected * 2 ** (i / 2)), 1) for i in range(-12, 13)})
-    return crossing(np.array(sizes), 1 - ratios(g, pair, sizes, seed=seed).cpu().numpy(), 1 - at)
+    return float(crossing(sizes, 1 - ratios(g, pair, sizes, seed=seed).cpu(), 1 - at, log=True))
 
 
 def masked_gradient(
@@ -284,8 +243,7 @@ def masked_gradient(
     weights, W = η Ĉ, exactly. With b = 0 it adds the term η P̂(μ) (P̂(ν) − 1/v) of rank one, which says how frequent
     tuple and context are, and not how they go together. For the common ancestor at the root its share in the squared
     distances of rows is (1 − f) m^k/(v (m − 1)) of the covariance's: little for k = 1, but it wins at large k.
-
-    Explained in the chapter *Hierarchical clustering*; source: this book, after Favero et al. 2025.
+    Source: after Favero et al. 2025.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 A Gaussian random field has long-range correlations but no latent tree: χ grows smoothly, without a peak. A flat
 mixture (one latent class, independent tokens given it) has a class transition and a peak of χ, yet correlations
 that do not depend on the distance. So a peak alone proves no hierarchy; the decay of C(r) has to be looked at.
-Sources: Sclocchi, Favero, Levi, Wyart 2025 (Gaussian control); the mixture: this book.
+Source: Sclocchi, Favero, Levi, Wyart 2025 (Gaussian control).
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,7 @@ def gaussian_field_susceptibility(alpha_bar: Numbers, spectrum: Numbers) -> Numb
 
     With noise-to-signal ratio τ = (1 − ᾱ)/ᾱ, a mode of variance c has posterior variance c τ/(c + τ) and
     posterior mean x_t c/(c + τ)/√ᾱ. At fixed x0 the displacement x̂ − x0 then has the spectrum
-    C(k) = (1 + c/(c + τ)) c τ/(c + τ), and χ = C(0)/mean_k C(k).
-
-    Explained in the chapter *Phase transition*; source: this book, after the control of Sclocchi et al. 2025.
+    C(k) = (1 + c/(c + τ)) c τ/(c + τ), and χ = C(0)/mean_k C(k). Source: after the control of Sclocchi et al. 2025.
 
     Parameters
     ----------
@@ -55,7 +53,7 @@ def gaussian_field_susceptibility(alpha_bar: Numbers, spectrum: Numbers) -> Numb
 class FlatMixture:
     """v classes; at each of d positions a class allows m of v tokens, drawn uniformly and independently.
 
-    Strings may be on any device. Explained in the chapter *Phase transition*; source: this book.
+    Strings may be on any device.
 
     Parameters
     ----------
@@ -71,8 +69,7 @@ class FlatMixture:
         v, d = checks.integer("v", v, low=2), checks.integer("d", d, low=1)
         m = checks.integer("m", m, low=1, high=v)
         order = torch.rand((v, d, v), generator=generator(seed, "FlatMixture.random"), dtype=torch.float64)
-        order = order.argsort(-1)
-        return cls(order[..., :m])
+        return cls(order.argsort(-1)[..., :m])
 
     def to(self, device: torch.device | str) -> "FlatMixture":
         """Return the same mixture with its table on `device`."""
@@ -80,8 +77,7 @@ class FlatMixture:
 
     def sample(self, n: int, seed: Seed = 0) -> tuple[Int[Tensor, "n d"], Int[Tensor, " n"]]:
         """Return `n` strings ``(n, d)`` and their classes ``(n,)``, drawn on the CPU, on the device of the table."""
-        n = checks.integer("n", n, low=0)
-        gen, (v, d, m) = generator(seed, "FlatMixture.sample"), self.allowed.shape
+        n, gen, (v, d, m) = checks.integer("n", n, 0), generator(seed, "FlatMixture.sample"), self.allowed.shape
         label = torch.randint(v, (n,), generator=gen)
         return self._write(label, torch.randint(m, (n, d), generator=gen)), label.to(self.allowed.device)
 
@@ -99,8 +95,7 @@ class FlatMixture:
         possible = (fits | hidden).all(-1).T.double()
         total = possible.sum(-1, keepdim=True)
         if (total == 0).any():
-            row = int((total[:, 0] == 0).nonzero()[0])
-            raise ValueError(f"x0[{row}] is impossible: no class allows all of its visible tokens")
+            raise ValueError(f"x0[{int(total.argmin())}] is impossible: no class allows all of its visible tokens")
         return possible / total
 
     def u_turn(
@@ -108,7 +103,6 @@ class FlatMixture:
     ) -> Bool[Tensor, "n samples d"]:
         """Draw exact posterior samples for masked strings; return which tokens keep their value."""
         gen, (_, d, m) = generator(seed, "FlatMixture.u_turn"), self.allowed.shape
-        samples = checks.integer("samples", samples, low=1)
         label = torch.multinomial(self.class_posterior(x0, hidden).cpu(), samples, replacement=True, generator=gen)
         drawn = self._write(label.flatten(), torch.randint(m, (label.numel(), d), generator=gen)).to(x0.device)
         return (drawn.view(*label.shape, d) == x0[:, None]) | ~hidden[:, None]

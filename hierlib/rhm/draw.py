@@ -8,6 +8,7 @@ from matplotlib.collections import LineCollection
 from hierlib.lab import checks
 from hierlib.lab.figure import FAINT, INK, PALETTE
 from hierlib.lab.types import Bool, Float, Int, Tensor
+from hierlib.rhm.grammar import check_depth
 
 __all__ = ["tree"]
 
@@ -17,8 +18,6 @@ def tree(
     belief: Sequence[Float[Tensor, " _"]] | None = None, text: bool = True,
 ) -> None:
     """Draw one derivation, root on top.
-
-    Used in the chapter *Phase transition*; source: this book.
 
     Parameters
     ----------
@@ -40,8 +39,8 @@ def tree(
     ValueError
         When the levels do not form an s-ary tree.
     """
-    s, L = checks.integer("s", s, low=2), len(symbols) - 1
     sizes = [len(level) for level in symbols]
+    s, L = check_depth("symbols", sizes[0], s)
     checks.require(sizes == [s ** (L - l) for l in range(L + 1)], "symbols", sizes, f"levels of an s = {s} tree")
     place = [[(i + 0.5) * s**l for i in range(n)] for l, n in enumerate(sizes)]
     edges = [((place[l][i], l), (place[l + 1][i // s], l + 1)) for l in range(L) for i in range(sizes[l])]
@@ -54,10 +53,7 @@ def tree(
         if text:
             for x, symbol in zip(place[l], symbols[l].tolist()):
                 ax.text(x, l, str(symbol), color="white", ha="center", va="center", fontsize=8, zorder=3)
-    ax.set(xlim=(0, sizes[0]), ylim=(-0.45, L + 0.45), yticks=range(L + 1), xticks=[])
-    ax.set_yticklabels([f"{l}" for l in range(L + 1)], color=INK)
-    ax.set_ylabel("level")
+    ax.set(xlim=(0, sizes[0]), ylim=(-0.45, L + 0.45), yticks=range(L + 1), xticks=[], ylabel="level")
     ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0, labelcolor=INK)

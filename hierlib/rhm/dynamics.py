@@ -12,9 +12,9 @@ from hierlib.lab import checks
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Bool, Float, Int, Tensor
 from hierlib.rhm.belief import sample_posterior
-from hierlib.rhm.grammar import Grammar
+from hierlib.rhm.grammar import Grammar, check_depth, check_trees
 
-__all__ = ["block_covariances", "correlations", "kept", "susceptibility", "u_turn"]
+__all__ = ["correlations", "kept", "susceptibility", "u_turn"]
 
 
 def u_turn(
@@ -23,7 +23,7 @@ def u_turn(
 ) -> list[Bool[Tensor, "n samples _"]]:
     """Draw posterior samples and return which nodes of the original trees they keep.
 
-    Explained in the chapter *Phase transition*; source: Sclocchi et al. 2025.
+    Source: Sclocchi et al. 2025.
 
     Parameters
     ----------
@@ -47,10 +47,7 @@ def u_turn(
         For ``samples < 1``, trees and likelihood of different lengths, or as :func:`hierlib.rhm.marginals`.
     """
     samples = checks.integer("samples", samples, low=1)
-    n = len(likelihood)
-    shapes = [tuple(t.shape) for t in trees]
-    expected = [(n, g.s ** (g.L - level)) for level in range(g.L + 1)]
-    checks.require(shapes == expected, "trees", shapes, f"derivations of {g}, one per row of likelihood: {expected}")
+    check_trees(g, trees, len(likelihood))
     drawn = sample_posterior(g, likelihood.repeat_interleave(samples, 0), seed=seed)
     return kept([t.repeat_interleave(samples, 0) for t in trees], drawn, samples=samples)
 
@@ -58,20 +55,27 @@ def u_turn(
 def kept(
     trees: list[Int[Tensor, "k _"]], drawn: list[Int[Tensor, "k _"]], *, samples: int = 1
 ) -> list[Bool[Tensor, "n samples _"]]:
-    """Return level by level which nodes agree, ``(n, samples, nodes)`` with k = n · samples rows.
-
-    Used in the chapter *Phase transition*; source: Sclocchi et al. 2025 (σ_i).
-    """
-    samples = checks.integer("samples", samples, low=1)
+    """Return level by level which nodes agree, ``(n, samples, nodes)`` with k = n · samples rows: σ_i = +1."""
     return [(a == b).view(-1, samples, a.shape[1]) for a, b in zip(trees, drawn, strict=True)]
 
 
-def block_covariances(same: Bool[Tensor, "n samples d"], s: int) -> Float[Tensor, "n levels"]:
-    """Return V_l = Σ C_ij over the pairs (i, j) that share their ancestor at level l, for l = 0 … L and every row.
+def _block_sums(same: Bool[Tensor, "n samples d"], s: int) -> tuple[Float[Tensor, " levels"], int]:
+    """Return V_l = Σ C_ij over the pairs (i, j) that share their ancestor at level l = 0 … L, mean over rows; and s.
 
     C_ij = ⟨σ_i σ_j⟩ − ⟨σ_i⟩⟨σ_j⟩ over the samples of a row (unbiased). V_l is the variance of σ summed over blocks
-    of s^l leaves, so that no d × d matrix is needed: V_0 = Σ_i C_ii and V_L = Σ_ij C_ij. Explained in the chapter
-    *Phase transition*; source: Sclocchi et al. 2025 (C_ij).
+    of s^l leaves, so that no d × d matrix is needed: V_0 = Σ_i C_ii and V_L = Σ_ij C_ij.
+    """
+    s, L = check_depth("same", same.shape[-1], s)
+    checks.require(same.shape[1] >= 2, "samples", same.shape[1], "at least 2, for a covariance")
+    blocks = [(2.0 * same.double() - 1).unflatten(-1, (-1, s**level)).sum(-1) for level in range(L + 1)]
+    return torch.stack([sums.var(1).sum(-1).mean() for sums in blocks]), s
+
+
+def correlations(same: Bool[Tensor, "n samples d"], s: int) -> Float[Tensor, " levels"]:
+    """Return C_l, the covariance of σ of two leaves with common ancestor at level l, averaged over rows and pairs.
+
+    l = 0 gives the variance of one leaf; leaves at distance r ~ s^l in the string have l = log_s r. Source: Sclocchi
+    et al. 2025 (C_ij).
 
     Parameters
     ----------
@@ -82,44 +86,22 @@ def block_covariances(same: Bool[Tensor, "n samples d"], s: int) -> Float[Tensor
 
     Returns
     -------
-    float64 ``(n, L + 1)``
+    float64 ``(L + 1,)``
 
     Raises
     ------
     ValueError
         For fewer than 2 samples, or d not a power of s.
     """
-    s = checks.integer("s", s, low=2)
-    n, samples, d = same.shape
-    checks.require(samples >= 2, "samples", samples, "at least 2, for a covariance")
-    sums = 2.0 * same.double() - 1
-    out = [sums.var(1).sum(-1)]
-    while d > 1:
-        checks.require(d % s == 0, "same", tuple(same.shape), f"(n, samples, d) with d a power of s = {s}")
-        d //= s
-        sums = sums.view(n, samples, d, s).sum(-1)
-        out.append(sums.var(1).sum(-1))
-    return torch.stack(out, 1)
-
-
-def correlations(same: Bool[Tensor, "n samples d"], s: int) -> Float[Tensor, " levels"]:
-    """Return C_l, the covariance of σ of two leaves with common ancestor at level l, averaged over rows and pairs.
-
-    l = 0 gives the variance of one leaf; leaves at distance r ~ s^l in the string have l = log_s r. Parameters
-    and errors as :func:`block_covariances`. Explained in the chapter *Phase transition*; source: Sclocchi et al.
-    2025.
-    """
-    s = checks.integer("s", s, low=2)
-    V, d = block_covariances(same, s).mean(0), same.shape[-1]
-    pairs = [d] + [d * (s - 1) * s ** (level - 1) for level in range(1, len(V))]
-    return torch.diff(V, prepend=V.new_zeros(1)) / torch.tensor(pairs, dtype=V.dtype, device=V.device)
+    (V, s), d = _block_sums(same, s), same.shape[-1]
+    pairs = [d] + [d * (s - 1) * s**below for below in range(len(V) - 1)]
+    return V.diff(prepend=V.new_zeros(1)) / V.new_tensor(pairs)
 
 
 def susceptibility(same: Bool[Tensor, "n samples d"], s: int) -> float:
     """Return χ = Σ_ij C_ij / Σ_i C_ii (1 for independent leaves, d when all change together); NaN if none changes.
 
-    Parameters and errors as :func:`block_covariances`. Explained in the chapter *Phase transition*; source:
-    Sclocchi et al. 2025.
+    Parameters and errors as :func:`correlations`. Source: Sclocchi et al. 2025.
     """
-    V = block_covariances(same, s).mean(0)
+    V, _ = _block_sums(same, s)
     return float(V[-1] / V[0])

@@ -5,8 +5,11 @@ every one of v symbols has m production rules ("synonyms"), each of which writes
 Source: Cagnetta, Petrini, Tomasini, Favero, Wyart, *Phys. Rev. X* 14, 031001 (2024).
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -20,26 +23,93 @@ _MAX_STRINGS = 2**20          # what `enumerate` will write out
 _MAX_CODE = 2**62             # tuples are coded as 64-bit integers
 _SMALL = 2**22                # up to here all tuples are shuffled, beyond they are drawn one by one
 
+# What the modules of this room share: tuples as numbers, and checks of strings and trees.
+
+
+def encode(tuples: Int[Tensor, "*batch s"], v: int) -> Int[Tensor, "*batch"]:
+    """Return Σ_j t_j v^(s−1−j), a number for every tuple of s symbols below v."""
+    return (tuples * int(v) ** torch.arange(tuples.shape[-1] - 1, -1, -1, device=tuples.device)).sum(-1)
+
+
+def decode(codes: Int[Tensor, "*batch"], v: int, s: int) -> Int[Tensor, "*batch s"]:
+    """Inverse of :func:`encode`."""
+    return codes.unsqueeze(-1) // v ** torch.arange(s - 1, -1, -1, device=codes.device) % v
+
+
+def find(
+    codes: Int[Tensor, " T"], tuples: Int[Tensor, "*batch s"], v: int
+) -> tuple[Int[Tensor, "*batch"], Bool[Tensor, "*batch"]]:
+    """Return the place of each tuple among increasing `codes`, and whether it is one of them (else any place)."""
+    wanted = encode(tuples, v)
+    place = torch.searchsorted(codes, wanted).clamp(max=len(codes) - 1)
+    return place, codes[place] == wanted
+
+
+def kind(x: Any) -> Any:
+    """Return what a message says of an argument that should be a tensor: shape and dtype, or its type."""
+    return (tuple(x.shape), x.dtype) if isinstance(x, Tensor) else type(x).__name__
+
+
+def check_alphabet(v: int, s: int) -> tuple[int, int]:
+    """Return v and s as plain integers, whose tuples can be coded."""
+    v, s = checks.integers(2, v=v, s=s)
+    checks.require(v**s <= _MAX_CODE, "v**s", v**s, f"at most 2**62 = {_MAX_CODE}: tuples are coded as "
+                   "64-bit integers")
+    return v, s
+
+
+def check_symbols(name: str, x: Int[Tensor, "..."], v: int) -> None:
+    """Refuse symbols outside 0 … v − 1."""
+    low, high = map(int, x.aminmax()) if x.numel() else (0, 0)
+    checks.require(low >= 0 and high < v, name, (low, high), f"symbols in 0 … {v - 1}")
+
+
+def check_strings(name: str, x: Tensor, *, d: int | None = None, v: int | None = None, some: bool = False) -> None:
+    """Refuse what is no int64 ``(n, d)``, with `some` no strings at all, given v symbols outside 0 … v − 1."""
+    checks.require(isinstance(x, Tensor) and x.ndim == 2 and x.dtype == torch.int64 and d in (None, x.shape[1]), name,
+                   kind(x), f"an int64 tensor of shape (n, {d or 'd'})")
+    checks.require(len(x) > 0 or not some, name, tuple(x.shape), "at least one string")
+    if v is not None:
+        check_symbols(name, x, v)
+
+
+def check_depth(name: str, d: int, s: int) -> tuple[int, int]:
+    """Return s and L of strings of s^L tokens as plain integers."""
+    s = checks.integer("s", s, low=2)
+    L = round(math.log(d, s)) if d > 0 else 0
+    checks.require(L >= 1 and s**L == d, name, f"strings of {d} tokens", "strings of s^L tokens, L ≥ 1: of a length "
+                   f"that is a power of s = {s}")
+    return s, L
+
+
+def check_trees(g: "Grammar", trees: list[Int[Tensor, "n _"]], n: int) -> None:
+    """Refuse what are no n derivations, by their shapes."""
+    shapes, expected = [tuple(t.shape) for t in trees], [(n, width) for width in g.widths]
+    checks.require(shapes == expected, "trees", shapes, f"derivations of {g}, {n} of them: {expected}")
+
+
+def _distinct(n: int, draw: Callable[[], Tensor], key: Callable[[Tensor], Tensor] = lambda rows: rows) -> Tensor:
+    """Draw until `n` rows differ in their `key`; return these, in the order in which they came first."""
+    rows = draw()
+    while True:
+        _, group = key(rows).unique(dim=0, return_inverse=True)
+        first = torch.full((len(rows),), len(rows)).scatter_reduce(0, group, torch.arange(len(rows)), "amin")
+        rows = rows[first[first < len(rows)].sort().values]
+        if len(rows) >= n:
+            return rows[:n]
+        rows = torch.cat([rows, draw()])
+
 
 def _distinct_codes(n: int, n_codes: int, gen: torch.Generator) -> Int[Tensor, " n"]:
     """Draw `n` distinct integers below `n_codes`, in random order, each ordered choice equally likely."""
     if n_codes <= _SMALL or 2 * n > n_codes:
         return torch.randperm(n_codes, generator=gen)[:n]
-    codes = torch.empty(0, dtype=torch.int64)
-    while len(codes) < n:
-        codes = torch.cat([codes, torch.randint(n_codes, (2 * n,), generator=gen)])
-        _, group = torch.unique(codes, return_inverse=True)
-        first = torch.full((len(codes),), len(codes)).scatter_reduce(
-            0, group, torch.arange(len(codes)), "amin")             # where each value stands first
-        codes = codes[first[first < len(codes)].sort().values]
-    return codes[:n]
+    return _distinct(n, lambda: torch.randint(n_codes, (2 * n,), generator=gen))
 
 
 @dataclass(frozen=True, eq=False)
 class Grammar:
-    """A Random Hierarchy Model: the rules of all levels.
-
-    Explained in the chapter *Phase transition*; source: Cagnetta et al. 2024.
+    """A Random Hierarchy Model: the rules of all levels. Source: Cagnetta et al. 2024.
 
     Parameters
     ----------
@@ -63,21 +133,17 @@ class Grammar:
 
     def __post_init__(self) -> None:
         rules = self.rules
-        checks.require(isinstance(rules, Tensor), "rules", type(rules).__name__, "a torch tensor")
-        checks.require(rules.ndim == 4 and rules.dtype == torch.int64 and rules.numel() > 0, "rules",
-                       (tuple(rules.shape), rules.dtype), "a non-empty int64 tensor of shape (L, v, m, s)")
+        checks.require(isinstance(rules, Tensor) and rules.ndim == 4 and rules.dtype == torch.int64
+                       and rules.numel() > 0, "rules", kind(rules), "a non-empty int64 tensor of shape (L, v, m, s)")
         self._check_size(self.v, self.m, self.s, self.L)
-        low, high = int(rules.min()), int(rules.max())
-        checks.require(low >= 0 and high < self.v, "rules", (low, high), f"symbols in 0 … {self.v - 1}")
-        for level, codes in enumerate(self._codes(rules).flatten(1)):
+        check_symbols("rules", rules, self.v)
+        for level, codes in enumerate(encode(rules, self.v).flatten(1)):
             checks.require(codes.unique().numel() == codes.numel(), f"rules[{level}]", "a repeated tuple",
                            "v·m distinct tuples: with a tuple written twice the grammar is ambiguous")
 
     @staticmethod
     def _check_size(v: int, m: int, s: int, L: int) -> tuple[int, int, int, int]:
-        v, s = checks.integer("v", v, low=2), checks.integer("s", s, low=2)
-        checks.require(v**s <= _MAX_CODE, "v**s", v**s, f"at most 2**62 = {_MAX_CODE}: tuples are coded as "
-                       "64-bit integers")
+        v, s = check_alphabet(v, s)
         return v, checks.integer("m", m, low=1, high=v ** (s - 1)), s, checks.integer("L", L, low=1)
 
     @classmethod
@@ -99,49 +165,18 @@ class Grammar:
             For parameters that are no integers, out of range, or whose v^s exceeds 2^62.
         """
         v, m, s, L = cls._check_size(v, m, s, L)
-        powers = v ** torch.arange(s - 1, -1, -1)
         codes = [_distinct_codes(v * m, v**s, generator(seed, "Grammar.random", level)) for level in range(L)]
-        return cls((torch.stack(codes)[..., None] // powers % v).view(L, v, m, s))
+        return cls(decode(torch.stack(codes), v, s).view(L, v, m, s))
 
-    @property
-    def L(self) -> int:
-        """Depth, the number of levels of rules."""
-        return self.rules.shape[0]
-
-    @property
-    def v(self) -> int:
-        """Symbols per level."""
-        return self.rules.shape[1]
-
-    @property
-    def m(self) -> int:
-        """Rules (synonyms) per symbol."""
-        return self.rules.shape[2]
-
-    @property
-    def s(self) -> int:
-        """Branching, the number of symbols that a rule writes."""
-        return self.rules.shape[3]
-
-    @property
-    def d(self) -> int:
-        """Length of a string, s^L."""
-        return self.s**self.L
-
-    @property
-    def f(self) -> float:
-        """Fraction m/v^(s−1) of the v^s tuples that are grammatical."""
-        return self.m / self.v ** (self.s - 1)
-
-    @property
-    def n_rules(self) -> int:
-        """Rules applied in one derivation, (s^L − 1)/(s − 1), the number of inner nodes of the tree."""
-        return (self.d - 1) // (self.s - 1)
-
-    @property
-    def n_strings(self) -> int:
-        """Number of grammatical strings, v m^((s^L − 1)/(s − 1)); all are equally likely."""
-        return self.v * self.m**self.n_rules
+    L = property(lambda self: self.rules.shape[0], doc="Depth, the number of levels of rules.")
+    v = property(lambda self: self.rules.shape[1], doc="Symbols per level.")
+    m = property(lambda self: self.rules.shape[2], doc="Rules (synonyms) per symbol.")
+    s = property(lambda self: self.rules.shape[3], doc="Branching, the number of symbols that a rule writes.")
+    d = property(lambda self: self.s**self.L, doc="Length of a string, s^L.")
+    f = property(lambda self: self.m / self.v ** (self.s - 1), doc="Fraction m/v^(s−1) of tuples that are grammatical.")
+    widths = property(lambda self: [self.s ** (self.L - l) for l in range(self.L + 1)], doc="Nodes per level, s^L … 1.")
+    n_rules = property(lambda self: (self.d - 1) // (self.s - 1), doc="Inner nodes of a tree, (s^L − 1)/(s − 1).")
+    n_strings = property(lambda self: self.v * self.m**self.n_rules, doc="Number of strings, all equally likely.")
 
     def __repr__(self) -> str:
         return f"Grammar(v={self.v}, m={self.m}, s={self.s}, L={self.L})"
@@ -151,14 +186,10 @@ class Grammar:
         rules = self.rules.to(device)             # themselves where they are there: "cuda" is cuda:0, too
         return self if rules is self.rules else Grammar(rules)
 
-    def _codes(self, tuples: Int[Tensor, "*batch s"]) -> Int[Tensor, "*batch"]:
-        powers = self.v ** torch.arange(self.s - 1, -1, -1, device=tuples.device)
-        return (tuples * powers).sum(-1)
-
     @cached_property
     def _inverse(self) -> tuple[Int[Tensor, "L vm"], Int[Tensor, "L vm"]]:
         """Sorted codes of the tuples of each level, and the parents they belong to."""
-        codes, order = self._codes(self.rules).flatten(1).sort(-1)
+        codes, order = encode(self.rules, self.v).flatten(1).sort(-1)
         return codes, order // self.m
 
     def sample(self, n: int, seed: Seed = 0, *, replace: bool = True) -> list[Int[Tensor, "n _"]]:
@@ -172,8 +203,7 @@ class Grammar:
             Integer or CPU ``torch.Generator``. Rows are drawn one after the other, so two calls with one
             generator give what a single call on all rows gives (with replacement).
         replace
-            False: `n` different strings, every choice of them equally likely, as a training set without
-            repetition (chapter *Hierarchical clustering*).
+            False: `n` different strings, every choice of them equally likely, as a training set without repetition.
 
         Returns
         -------
@@ -185,47 +215,32 @@ class Grammar:
         ValueError
             For a negative or fractional `n`, one above the number of strings without replacement, or a bad seed.
         """
-        n = checks.integer("n", n, low=0)
-        gen = generator(seed, "Grammar.sample")
+        n, gen = checks.integer("n", n, low=0), generator(seed, "Grammar.sample")
         if replace:
             return self._derive(self._draw(n, gen))
         checks.require(n <= self.n_strings, "n", n, f"at most {self.n_strings}, the number of strings of {self}, "
                        "without replacement")
-        if self.n_strings > _MAX_CODE:
-            return self._derive(self._draw_distinct(n, gen))
-        codes = _distinct_codes(n, self.n_strings, gen)
-        rules = codes[:, None] // self.m ** torch.arange(self.n_rules) % self.m
-        return self._derive(torch.cat([codes[:, None] // self.m**self.n_rules * self.m, rules], 1))
+        if self.n_strings > _MAX_CODE:            # so many that repetitions are rare
+            return self._derive(_distinct(n, lambda: self._draw(n, gen), self._choices))
+        codes = _distinct_codes(n, self.n_strings, gen)[:, None]
+        rules = codes // self.m ** torch.arange(self.n_rules) % self.m
+        return self._derive(torch.cat([codes // self.m**self.n_rules * self.m, rules], 1))
 
     def _draw(self, n: int, gen: torch.Generator) -> Int[Tensor, "n choices"]:
         # one draw below v·m serves as the root (// m) or as a rule (% m): exactly uniform, and row by row
         return torch.randint(self.v * self.m, (n, 1 + self.n_rules), generator=gen)
 
-    def _draw_distinct(self, n: int, gen: torch.Generator) -> Int[Tensor, "n choices"]:
-        """Draw until `n` derivations differ, of so many that repetitions are rare."""
-        draws = self._draw(n, gen)
-        while True:
-            same = draws % self.m
-            same[:, 0] = draws[:, 0] // self.m
-            _, group = same.unique(dim=0, return_inverse=True)
-            first = torch.full((len(draws),), len(draws)).scatter_reduce(0, group, torch.arange(len(draws)), "amin")
-            draws = draws[first[first < len(draws)].sort().values]
-            if len(draws) >= n:
-                return draws[:n]
-            draws = torch.cat([draws, self._draw(n, gen)])
+    def _choices(self, draws: Int[Tensor, "n choices"]) -> Int[Tensor, "n choices"]:
+        return torch.cat([draws[:, :1] // self.m, draws[:, 1:] % self.m], 1)
 
     def _derive(self, draws: Int[Tensor, "n choices"]) -> list[Int[Tensor, "n _"]]:
         """Write the trees whose root is ``draws[:, 0] // m`` and whose rules are the others modulo m."""
-        n = len(draws)
         draws = draws.to(self.rules.device)
-        trees, used = [draws[:, :1] // self.m], 1
-        choices = draws % self.m
-        for level in range(self.L - 1, -1, -1):
-            parents = trees[-1]
-            index = torch.add(choices[:, used:used + parents.shape[1]], parents, alpha=self.m)
-            used += parents.shape[1]
-            table = self.rules[level].view(-1, self.s)
-            trees.append(table.index_select(0, index.flatten()).view(n, self.s * parents.shape[1]))
+        trees, (_, *choices) = [draws[:, :1] // self.m], (draws % self.m).split([1, *self.widths[:0:-1]], 1)
+        for rules, choice in zip(self.rules.flip(0), choices, strict=True):
+            index = torch.add(choice, trees[-1], alpha=self.m)
+            written = rules.view(-1, self.s).index_select(0, index.flatten())
+            trees.append(written.view(len(draws), self.s * choice.shape[1]))
         return trees[::-1]
 
     def climb(self, x: Int[Tensor, "n d"]) -> list[tuple[Int[Tensor, "n _"], Bool[Tensor, "n _"]]]:
@@ -242,17 +257,12 @@ class Grammar:
         ValueError
             When `x` is not an int64 tensor of shape (n, d).
         """
-        checks.require(isinstance(x, Tensor), "x", type(x).__name__, "a torch tensor")
-        checks.require(x.ndim == 2 and x.shape[1] == self.d and x.dtype == torch.int64, "x",
-                       (tuple(x.shape), x.dtype), f"an int64 tensor of shape (n, {self.d})")
+        check_strings("x", x, d=self.d)
         levels = [(x, (x >= 0) & (x < self.v))]
-        codes, parents = (table.to(x.device) for table in self._inverse)
-        for level in range(self.L):
-            symbols, ok = levels[-1]
-            found = self._codes(symbols.clamp(0, self.v - 1).unflatten(1, (-1, self.s)))
-            place = torch.searchsorted(codes[level], found).clamp(max=codes.shape[1] - 1)
-            right = (codes[level][place] == found) & ok.unflatten(1, (-1, self.s)).all(-1)
-            levels.append((parents[level][place], right))
+        for codes, parents in zip(*(table.to(x.device) for table in self._inverse)):
+            symbols, ok = (t.unflatten(1, (-1, self.s)) for t in levels[-1])
+            place, known = find(codes, symbols.clamp(0, self.v - 1), self.v)
+            levels.append((parents[place], known & ok.all(-1)))
         return levels
 
     def parse(self, x: Int[Tensor, "n d"]) -> list[Int[Tensor, "n _"]]:
@@ -275,13 +285,7 @@ class Grammar:
         return [symbols for symbols, _ in levels]
 
     def is_valid(self, x: Int[Tensor, "n d"]) -> Bool[Tensor, " n"]:
-        """Return which rows are strings of the grammar.
-
-        Raises
-        ------
-        ValueError
-            When `x` is not an int64 tensor of shape (n, d).
-        """
+        """Return which rows are strings of the grammar; errors as :meth:`climb`."""
         return self.climb(x)[-1][1][:, 0]
 
     def enumerate(self) -> Int[Tensor, "n_strings d"]:
@@ -294,11 +298,10 @@ class Grammar:
         """
         checks.require(self.n_strings <= _MAX_STRINGS, "n_strings", self.n_strings,
                        f"at most {_MAX_STRINGS} to be enumerated")
-        device = self.rules.device
-        below = torch.arange(self.v, device=device).view(self.v, 1, 1)     # (symbol, string, token)
+        below = torch.arange(self.v, device=self.rules.device).view(self.v, 1, 1)      # (symbol, string, token)
         for rules in self.rules:
-            each = torch.arange(below.shape[1], device=device)
-            pick = torch.cartesian_prod(*[each] * self.s)                  # (string, s)
+            each = torch.arange(below.shape[1], device=below.device)
+            pick = torch.cartesian_prod(*[each] * self.s)                              # (string, s)
             parts = [below[rules[..., j]][:, :, pick[:, j]] for j in range(self.s)]
             below = torch.cat(parts, -1).flatten(1, 2)
         return below.flatten(0, 1)

@@ -14,7 +14,6 @@ gather whole rows, and their sum over synonyms needs no scatter.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
@@ -22,14 +21,7 @@ import torch
 from hierlib.lab.types import Float, Int, Tensor
 from hierlib.rhm.grammar import Grammar
 
-__all__ = ["Block", "Underflow", "combine", "gathered_rows", "to_columns", "to_rows"]
-
-
-class Underflow(ArithmeticError):
-    """Rows whose messages vanish or are no numbers in the present dtype."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
+__all__ = ["Block", "combine", "gathered_rows", "to_columns", "to_rows"]
 
 
 def gathered_rows(rules: Int[Tensor, "*levels v m s"]) -> Int[Tensor, "*levels s vm"]:
@@ -49,23 +41,15 @@ def _tables(g: Grammar, device: torch.device, dtype: torch.dtype) -> tuple[Tenso
 def to_columns(rows: Tensor, s: int) -> Tensor:
     """``(b, nodes, …)`` in natural order -> ``(…, nodes · b)`` in the order of the messages."""
     b, nodes, *rest = rows.shape
-    depth = _depth(nodes, s)
-    split = rows.reshape(b, *[s] * depth, *rest)
+    split = rows.reshape(b, *[s] * round(math.log(nodes, s)), *rest)
     return split.permute(*range(split.ndim - 1, -1, -1)).reshape(*reversed(rest), nodes * b)
 
 
 def to_rows(columns: Tensor, s: int, b: int) -> Tensor:
     """Inverse of :func:`to_columns`."""
     *rest, nodes, b = columns.unflatten(-1, (-1, b)).shape
-    split = columns.reshape(*rest, *[s] * _depth(nodes, s), b)
+    split = columns.reshape(*rest, *[s] * round(math.log(nodes, s)), b)
     return split.permute(*range(split.ndim - 1, -1, -1)).reshape(b, nodes, *reversed(rest))
-
-
-def _depth(nodes: int, s: int) -> int:
-    depth = 0
-    while s**depth < nodes:
-        depth += 1
-    return depth
 
 
 def combine(children: Float[Tensor, "vs columns"], rows: Int[Tensor, "s vm"], v: int) -> Float[Tensor, "v columns"]:
@@ -86,45 +70,34 @@ def combine(children: Float[Tensor, "vs columns"], rows: Int[Tensor, "s vm"], v:
     return weight.view(v, -1, weight.shape[1]).sum(1)
 
 
-@dataclass
 class Block:
-    """Some rows of the batch: upward messages per level and log evidence, and what follows from them."""
+    """Some rows of the batch after the upward sweep: messages per level, log evidence, and what follows from them."""
 
-    g: Grammar
-    likelihood: Float[Tensor, "b d v"]
-    up: list[Tensor] = field(default_factory=list)
-    log_z: Tensor | None = None
-    lost: list[Tensor] = field(default_factory=list)         # which columns underflowed, one level after the other
-
-    def __post_init__(self) -> None:
-        self.b = len(self.likelihood)
-        self.rows, self.scatter = _tables(self.g, self.likelihood.device, self.likelihood.dtype)
+    def __init__(self, g: Grammar, likelihood: Float[Tensor, "b d v"]) -> None:
+        self.g, self.b, self.log_z = g, len(likelihood), 0.0
+        self.lost: list[Tensor] = []                         # which columns underflowed, one level after the other
+        self.rows, self.scatter = _tables(g, likelihood.device, likelihood.dtype)
+        top = likelihood.amax(-1, keepdim=True)              # any scale: no sum may over- or underflow
+        self.up = [self._normalise(to_columns(likelihood / top, g.s).contiguous(), keep_log=True)]
+        self.log_z += top.double().log().sum((1, 2))
+        for rows in self.rows:
+            self.up.append(self._normalise(combine(self.up[-1].view(g.v * g.s, -1), rows, g.v), keep_log=True))
+        self.log_z = self.log_z - g.n_rules * math.log(g.m) - math.log(g.v)
 
     def _normalise(self, message: Tensor, *, keep_log: bool = False) -> Tensor:
         total = message.sum(0)
-        # below tiny/eps a sum of subnormal numbers has lost its digits
-        kind = torch.finfo(total.dtype)
-        bad = ~((total > kind.tiny / kind.eps) & (total < torch.inf))
-        self.lost.append(bad)
+        self._look(total, total.dtype)
         if keep_log:
-            log_z = total.double().log().view(-1, self.b).sum(0)
-            self.log_z = log_z if self.log_z is None else self.log_z + log_z
+            self.log_z = self.log_z + total.double().log().view(-1, self.b).sum(0)
         return message.div_(total)
 
-    def verify(self) -> None:
-        """Raise :class:`Underflow` when a row's messages vanished: once at the end, as each look makes a GPU wait."""
-        if torch.stack([bad.any() for bad in self.lost]).any():
-            raise Underflow(torch.cat([bad.view(-1, self.b) for bad in self.lost]).any(0).nonzero().flatten())
+    def _look(self, total: Float[Tensor, " columns"], dtype: torch.dtype) -> None:
+        kind = torch.finfo(dtype)                            # below tiny/eps a sum of subnormals has lost its digits
+        self.lost.append(~((total > kind.tiny / kind.eps) & (total < torch.inf)))
 
-    def climb(self) -> "Block":
-        g, top = self.g, self.likelihood.amax(-1, keepdim=True)             # any scale: no sum may over- or underflow
-        self.up = [self._normalise(to_columns(self.likelihood / top, g.s).contiguous(), keep_log=True)]
-        self.log_z += top.double().log().sum((1, 2))
-        for level in range(g.L):
-            children = self.up[-1].view(g.v * g.s, -1)
-            self.up.append(self._normalise(combine(children, self.rows[level], g.v), keep_log=True))
-        self.log_z = self.log_z - g.n_rules * math.log(g.m) - math.log(g.v)
-        return self
+    def lost_rows(self) -> Int[Tensor, " lost"]:
+        """Return the rows whose messages vanish or are no numbers: at the end only, as each look makes a GPU wait."""
+        return torch.cat([bad.view(-1, self.b) for bad in self.lost]).any(0).nonzero().flatten()
 
     def descend(self, *, leave_out: bool) -> Iterator[tuple[int, Tensor]]:
         """Yield (level, posterior) from the root down; with `leave_out`, the message from above alone."""
@@ -166,6 +139,5 @@ class Block:
     def _pick(self, weight: Float[Tensor, "k columns"], u: Float[Tensor, " columns"]) -> Int[Tensor, " columns"]:
         """Draw an index below k with probability ∝ `weight` in each column, from uniform numbers `u`."""
         heap = weight.double().cumsum(0)
-        bad = ~(heap[-1] > torch.finfo(weight.dtype).tiny / torch.finfo(weight.dtype).eps)
-        self.lost.append(bad)
+        self._look(heap[-1], weight.dtype)
         return (heap[:-1] <= u * heap[-1]).sum(0)

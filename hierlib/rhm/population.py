@@ -19,18 +19,13 @@ from hierlib.rhm.messages import combine, gathered_rows
 
 __all__ = ["upward_pools"]
 
-def _normalised(messages: Float[Tensor, "*n v"]) -> Float[Tensor, "*n v"]:
-    total = messages.sum(-1, keepdim=True)
-    checks.require(bool((total > 0).all()), "channel", "an impossible message", "to allow the true symbol")
-    return messages / total
-
 
 def upward_pools(
     g: Grammar, channel: Callable[..., Float[Tensor, "n d v"]], noise: float, *, size: int = 256, seed: Seed = 0
 ) -> Iterator[Float[Tensor, "v size v"]]:
     """Yield the pools of upward messages of level 0, 1, 2, …, L of the grammar, each once it has been looked at.
 
-    Explained in the chapter *Phase transition*, section on Bayes channels; source: Mézard, Montanari 2009, ch. 14.
+    Source: Mézard, Montanari 2009, ch. 14.
 
     Parameters
     ----------
@@ -60,15 +55,18 @@ def upward_pools(
     size = checks.integer("size", size, low=1)
     gen, v, device = generator(seed, "upward_pools"), g.v, g.rules.device
     truth = torch.arange(v).repeat_interleave(size)                        # (v · size,)
-    pool = channel(truth[:, None].to(device), noise, v, seed=gen)
-    checks.require(pool.shape == (v * size, 1, v), "channel", tuple(pool.shape), f"to return ({v * size}, 1, {v})")
-    pool = _normalised(pool).view(v, size, v)
-    yield pool
-    for rules in g.rules:
+    messages = channel(truth[:, None].to(device), noise, v, seed=gen)
+    shape, expected = tuple(messages.shape), (v * size, 1, v)
+    checks.require(shape == expected, "channel", shape, f"to return {expected}")
+    for rules in (*g.rules, None):
+        total = messages.sum(-1, keepdim=True)
+        checks.require(bool((total > 0).all()), "channel", "an impossible message", "to allow the true symbol")
+        pool = (messages / total).view(v, size, v)
+        yield pool
+        if rules is None:                                                  # at the root
+            return
         rule = torch.randint(g.m, (v * size,), generator=gen)
         pick = torch.randint(size, (v * size, g.s), generator=gen)
         children = rules[truth.to(device), rule.to(device)]                # (v · size, s)
-        messages = pool[children, pick.to(device)]                         # (v · size, s, v)
-        parents = combine(messages.permute(2, 1, 0).reshape(v * g.s, -1), gathered_rows(rules), v).T
-        pool = _normalised(parents).view(v, size, v)
-        yield pool
+        below = pool[children, pick.to(device)]                            # (v · size, s, v)
+        messages = combine(below.permute(2, 1, 0).reshape(v * g.s, -1), gathered_rows(rules), v).T

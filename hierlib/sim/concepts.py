@@ -24,8 +24,6 @@ GAIN = 4.0                  # of the condition vector
 def classes(*names: str, n: int = 1) -> Int[Tensor, "rows concepts"]:
     """Return `n` rows of bits for each class named by its bits, such as "01", class by class.
 
-    Used in the chapter *SIM dynamics*; source: this book.
-
     Raises
     ------
     ValueError
@@ -53,8 +51,7 @@ class Concepts:
     in the centre; and the background is uniform in [0.8, 1] in each channel. Values are in [−1, 1], and Gaussian pixel
     noise comes on top.
 
-    Explained in the chapter *SIM dynamics*; source: this book (a small version of the images of Yang et al. 2024,
-    sect. 5 and app. G; Park et al. 2024).
+    Source: this book (a small version of the images of Yang et al. 2024, sect. 5 and app. G; Park et al. 2024).
 
     Parameters
     ----------
@@ -89,11 +86,9 @@ class Concepts:
     noise: float = 0.02
 
     def __post_init__(self) -> None:
-        plain = {
-            "h": checks.positive("h", self.h, 0.4), "size": checks.positive("size", self.size, 0.36),
-            "pixels": checks.integer("pixels", self.pixels, low=2), "noise": checks.real("noise", self.noise, 0.0),
-            "position": None if self.position is None else checks.positive("position", self.position, 0.72),
-        }
+        plain = {"pixels": checks.integer("pixels", self.pixels, low=2), "noise": checks.real("noise", self.noise, 0.0)}
+        highest = {"h": 0.4, "size": 0.36} | ({} if self.position is None else {"position": 0.72})
+        plain |= {name: checks.positive(name, getattr(self, name), high) for name, high in highest.items()}
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
@@ -109,8 +104,7 @@ class Concepts:
 
     def all_classes(self) -> list[str]:
         """Return the names of all 2^s classes, "00", "01", …, in binary order."""
-        s = len(self.names)
-        return [f"{k:0{s}b}" for k in range(2**s)]
+        return [f"{k:0{len(self.names)}b}" for k in range(2 ** len(self.names))]
 
     def render(
         self, cls: Int[Tensor, "n concepts"], seed: Seed = 0, *, device: torch.device | str = "cpu",
@@ -139,7 +133,7 @@ class Concepts:
                             JITTER[2] * (self.position or 0.0) * u[:, 7:]], 1)
         attributes = (self._attributes(cls) + jitter).to(device, dtype)
         background = (BACKGROUND[0] + BACKGROUND[1] * u[:, 3:6]).to(device, dtype)
-        clean = self._paint(attributes[:, :3], background, self._mask(attributes[:, 3], attributes[:, 4]))
+        clean = _paint(attributes[:, :3], background, self._mask(attributes[:, 3], attributes[:, 4]))
         return clean + self.noise * noise, self._condition(attributes)
 
     def mean(self, cls: Int[Tensor, "n concepts"]) -> Float[Tensor, "n channels height width"]:
@@ -153,7 +147,7 @@ class Concepts:
         centre = attributes[:, 4, None, None] + JITTER[2] * (self.position or 0.0) * node
         mask = self._mask(*torch.broadcast_tensors(radius, centre))                # (n, 24, 24, pixels, pixels)
         mask = torch.einsum("nijhw, i, j -> nhw", mask, weight / 2, weight / 2)
-        return self._paint(attributes[:, :3], torch.full_like(attributes[:, :3], BACKGROUND[0]), mask)
+        return _paint(attributes[:, :3], torch.full_like(attributes[:, :3], BACKGROUND[0]), mask)
 
     def condition(self, cls: Int[Tensor, "n concepts"]) -> Float[Tensor, "n k"]:
         """Return the class means of the condition vectors, float64: the prompts. ValueError as :meth:`render`."""
@@ -161,8 +155,8 @@ class Concepts:
 
     def signals(self) -> Float[Tensor, "concepts"]:
         """Return for each concept ‖mean image of the class with only its bit set − that of class 0…0‖², its signal."""
-        s = len(self.names)
-        means = self.mean(torch.cat([torch.zeros(1, s, dtype=torch.int64), torch.eye(s, dtype=torch.int64)]))
+        single = torch.eye(len(self.names), dtype=torch.int64)
+        means = self.mean(torch.cat([0 * single[:1], single]))
         return (means[1:] - means[0]).square().sum((1, 2, 3))
 
     def _attributes(self, cls: Tensor) -> Tensor:
@@ -172,13 +166,11 @@ class Concepts:
                        tuple(cls.shape), f"rows of {s} bits, 0 or 1, for {', '.join(self.names)}")
         sign = 2.0 * cls.double().cpu() - 1                                        # −1 for bit 0, +1 for bit 1
         red, blue = 0.5 - self.h * sign[:, 0], 0.5 + self.h * sign[:, 0]
-        green = torch.full_like(red, 0.5 - self.h)
-        centre = torch.zeros_like(red) if self.position is None else self.position * sign[:, 2]
+        green, centre = torch.full_like(red, 0.5 - self.h), (self.position or 0.0) * sign[:, -1]
         return torch.stack([red, green, blue, RADIUS - self.size * sign[:, 1], centre], 1)
 
     def _condition(self, attributes: Tensor) -> Tensor:
-        offset = attributes.new_tensor([0.5, 0.5, 0.5, RADIUS, 0.0])
-        return GAIN * (attributes - offset)[:, :self.condition_size]
+        return GAIN * (attributes - attributes.new_tensor([0.5, 0.5, 0.5, RADIUS, 0.0]))[:, :self.condition_size]
 
     def _mask(self, radius: Float[Tensor, "*b"], centre: Float[Tensor, "*b"]) -> Float[Tensor, "*b height width"]:
         """Return how much of each pixel the disc covers."""
@@ -186,19 +178,19 @@ class Concepts:
         distance = torch.hypot(grid - centre[..., None, None], grid[:, None])
         return torch.sigmoid(self.pixels * (radius[..., None, None] - distance))
 
-    @staticmethod
-    def _paint(colour: Tensor, background: Tensor, mask: Tensor) -> Tensor:
-        """Return images in [−1, 1] of colours and backgrounds ``(n, 3)`` in [0, 1] and masks ``(n, height, width)``."""
-        colour, background = colour[..., None, None], background[..., None, None]
-        return 2 * (background + (colour - background) * mask[:, None]) - 1
+
+def _paint(colour: Tensor, background: Tensor, mask: Tensor) -> Tensor:
+    """Return images in [−1, 1] of colours and backgrounds ``(n, 3)`` in [0, 1] and masks ``(n, height, width)``."""
+    colour, background = colour[..., None, None], background[..., None, None]
+    return 2 * (background + (colour - background) * mask[:, None]) - 1
 
 
 class Probe:
     """Linear read-out of the concepts from images, fitted in closed form to labelled images of all classes.
 
     The ridge regression min Σ ‖Wᵀ(x − x̄) + ȳ − y‖² + λ‖W‖² of the bits y on the images x: a **concept coordinate** is
-    near 0 or 1 for real images of a class, and may be anything for others. Explained in the chapter *SIM dynamics*;
-    source: this book (in place of the trained classifier of Yang et al. 2024, app. G).
+    near 0 or 1 for real images of a class, and may be anything for others. Source: this book (in place of the trained
+    classifier of Yang et al. 2024, app. G).
 
     Parameters
     ----------
@@ -219,9 +211,7 @@ class Probe:
         ``(pixels, concepts)`` and ``(concepts,)``, of the images' dtype, on the device of those of the fit.
     """
 
-    def __init__(
-        self, images: Float[Tensor, "n *shape"], cls: Int[Tensor, "n concepts"], ridge: float = 0.1
-    ) -> None:
+    def __init__(self, images: Float[Tensor, "n *shape"], cls: Int[Tensor, "n concepts"], ridge: float = 0.1) -> None:
         checks.require(len(images) == len(cls) > 0, "images", len(images), f"as many as classes ({len(cls)}), not none")
         self.shape, ridge = images.shape[1:], checks.positive("ridge", ridge)
         x, y = images.flatten(1).double(), cls.to(images.device).double()
@@ -231,22 +221,13 @@ class Probe:
         self.weight, self.bias = weight.to(images.dtype), (y.mean(0) - x.mean(0) @ weight).to(images.dtype)
 
     @classmethod
-    def of(
-        cls, concepts: Concepts, n: int = 256, seed: Seed = 0, ridge: float = 0.1, *,
-        device: torch.device | str = "cpu",
-    ) -> "Probe":
+    def of(cls, concepts: Concepts, n: int = 256, seed: Seed = 0, *, device: torch.device | str = "cpu") -> "Probe":
         """Return the probe fitted to `n` new images of each of the classes of `concepts`."""
         bits = classes(*concepts.all_classes(), n=n)
-        return cls(concepts.render(bits, generator(seed, "Probe.of"), device=device)[0], bits, ridge)
+        return cls(concepts.render(bits, generator(seed, "Probe.of"), device=device)[0], bits)
 
     def __call__(self, images: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return the concept coordinates ``(…, concepts)`` of images with any leading axes."""
-        axes = len(self.shape)
-        checks.require(images.shape[-axes:] == self.shape, "images", tuple(images.shape),
-                       f"of shape (…, {', '.join(map(str, self.shape))})")
-        return images.flatten(-axes) @ self.weight.to(images.device) + self.bias.to(images.device)
-
-    def r2(self, images: Float[Tensor, "n *shape"], cls: Int[Tensor, "n concepts"]) -> Float[Tensor, "concepts"]:
-        """Return R² of each concept on labelled images: 1 − mean squared error / variance of the bit."""
-        y = cls.to(images)
-        return 1 - (self(images) - y).square().mean(0) / y.var(0, correction=0)
+        wanted = f"of shape (…, {', '.join(map(str, self.shape))})"
+        checks.require(images.shape[-len(self.shape):] == self.shape, "images", tuple(images.shape), wanted)
+        return images.flatten(-len(self.shape)) @ self.weight.to(images.device) + self.bias.to(images.device)

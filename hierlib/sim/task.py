@@ -5,10 +5,11 @@ the others; a further one may lie at the origin. The target of a point is the po
 from it depends on the second moment alone, A = E[x xᵀ] = diag(a): its loss is ½‖(W − 1)A^{1/2}‖².
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
@@ -19,21 +20,11 @@ __all__ = ["Task"]
 _MAX_FAMILY = 12                  # concepts; 4096 corners, whose pairs are a matrix of 16 million
 
 
-def _vector(name: str, value: object) -> Tensor:
-    """Return `value` as float64 ``(s,)`` on the CPU, or as ``()`` when it is one number; ValueError otherwise."""
-    try:
-        vector = torch.as_tensor(value, dtype=torch.float64).detach().cpu().clone()
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name} = {value!r}: must be numbers, one per concept") from None
-    checks.require(vector.ndim <= 1 and bool(vector.isfinite().all()), name, value, "finite numbers, one per concept")
-    return vector
-
-
 class Task:
     """The structured identity mapping task with s concepts in d dimensions.
 
-    The concepts may come in any order of strength. Explained in the chapter *SIM dynamics*; source: Yang et al. 2024,
-    sect. 2.1 (the cluster at the origin: their experiments with two concepts).
+    The concepts may come in any order of strength. Source: Yang et al. 2024, sect. 2.1 (the cluster at the origin:
+    their experiments with two concepts).
 
     Parameters
     ----------
@@ -66,14 +57,13 @@ class Task:
         self, mu: Sequence[float] | np.ndarray | Tensor, sigma: float | Sequence[float] | np.ndarray | Tensor,
         d: int | None = None, origin: bool = False,
     ) -> None:
-        self.mu: Float[Tensor, " s"] = _vector("mu", mu)
-        checks.require(self.mu.ndim == 1 and len(self.mu) > 0 and bool((self.mu > 0).all()), "mu", mu,
-                       "positive numbers, one per concept")
+        self.mu: Float[Tensor, " s"] = _vector(
+            "mu", mu, lambda mu: mu.ndim == 1 and len(mu) > 0 and bool((mu > 0).all()),
+            "positive finite numbers, one per concept")
         self.s = len(self.mu)
-        sigma_p = _vector("sigma", sigma)
-        checks.require(sigma_p.ndim == 0 or len(sigma_p) == self.s, "sigma", sigma, f"one number or s = {self.s}")
-        checks.require(bool((sigma_p >= 0).all()), "sigma", sigma, "non-negative: standard deviations")
-        self.sigma: Float[Tensor, " s"] = sigma_p.expand(self.s).clone()
+        self.sigma: Float[Tensor, " s"] = _vector(
+            "sigma", sigma, lambda sigma: sigma.shape in ((), (self.s,)) and bool((sigma >= 0).all()),
+            f"one number or s = {self.s} of them, finite and non-negative: standard deviations").expand(self.s).clone()
         self.d = self.s if d is None else checks.integer("d", d, low=self.s)
         checks.require(isinstance(origin, bool), "origin", origin, "True or False")
         self.origin = origin
@@ -91,19 +81,12 @@ class Task:
         a_p = σ_p² + μ_p²/s for p ≤ s, with 1/(s + 1) in place of 1/s if there is a cluster at the origin, and 0
         beyond. It is not centred: the mean is part of what is learnt.
         """
-        a = self.mu.new_zeros(self.d)
-        a[:self.s] = self.sigma**2 + self.mu**2 / self.clusters
-        return a
+        return F.pad(self.sigma**2 + self.mu**2 / self.clusters, (0, self.d - self.s))
 
     @property
     def probe(self) -> Float[Tensor, " d"]:
         """The point x̂ = Σ_p μ_p e_p that has all concepts and no training data, ``(d,)`` float64 on the CPU."""
-        return self._embed(torch.ones_like(self.mu)[None])[0]
-
-    def _embed(self, v: Tensor) -> Tensor:
-        points = self.mu.new_zeros(len(v), self.d)
-        points[:, :self.s] = v * self.mu
-        return points
+        return F.pad(self.mu, (0, self.d - self.s))
 
     def family(self) -> tuple[Int[Tensor, "V s"], Float[Tensor, "V d"]]:
         """Return all V = 2^s subsets of the concepts, and the probes x̂(v) = Σ_p v_p μ_p e_p that have them.
@@ -122,35 +105,16 @@ class Task:
         """
         s = checks.integer("s", self.s, low=1, high=_MAX_FAMILY)
         v = (torch.arange(2**s)[:, None] >> torch.arange(s - 1, -1, -1) & 1).cpu()
-        return v, self._embed(v)
+        return v, F.pad(v * self.mu, (0, self.d - self.s))
 
-    @staticmethod
-    def comparable(v: Int[Tensor, "V s"]) -> Int[Tensor, "P 2"]:
-        """Return the indices (i, j) of all pairs v_i < v_j: all concepts of v_i are in v_j, and more.
+    def comparable(self) -> Int[Tensor, "P 2"]:
+        """Return the indices (i, j) of all pairs v_i < v_j of the :meth:`family`: all of v_i is in v_j, and more.
 
-        The partial order of the subsets in which they are expected to be learnt; P = 3^s − 2^s for the whole
-        :meth:`family`.
-
-        Raises
-        ------
-        ValueError
-            For a v that is not of zeros and ones.
+        The partial order of the subsets in which they are expected to be learnt; P = 3^s − 2^s.
         """
-        checks.require(bool(((v == 0) | (v == 1)).all()), "v", v, "of zeros and ones")
-        below = v.double() @ (1 - v).double().T == 0                       # v_i has nothing that v_j lacks
+        v = self.family()[0].double()
+        below = v @ (1 - v).T == 0                                          # v_i has nothing that v_j lacks
         return (below & ~below.T).nonzero()
-
-    def ood_loss(self, output: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """Return the loss out of distribution, ½‖f(x̂) − x̂‖², of outputs f(x̂) at the probe, ``(..., d)`` -> ``(...)``.
-
-        Raises
-        ------
-        ValueError
-            For outputs that do not have d coordinates.
-        """
-        checks.require(output.ndim > 0 and output.shape[-1] == self.d, "output", tuple(output.shape),
-                       f"of shape (..., d = {self.d})")
-        return (output - self.probe.to(output)).square().sum(-1) / 2
 
     # ---- draws
 
@@ -189,9 +153,17 @@ class Task:
         order, noise = (generator(seed, "Task.sample", name) for name in ("order", "noise"))
         rounds = torch.rand(-(-n // self.clusters), self.clusters, generator=order, dtype=torch.float64)
         cluster = rounds.argsort(1).flatten()[:n]
-        centres = torch.zeros(self.clusters, self.d, dtype=torch.float64)
-        centres[:self.s, :self.s] = self.mu.diag()
-        x = centres.to(dtype)[cluster]
+        x = F.pad(self.mu.diag(), (0, self.d - self.s, 0, self.clusters - self.s)).to(dtype)[cluster]
         z = torch.randn(-(-n // 16) * 16, self.s, generator=noise, dtype=dtype)[:n]    # torch fills in groups of 16
         x[:, :self.s] += z * self.sigma.to(dtype)
         return (x.to(device), cluster.to(device)) if labels else x.to(device)
+
+
+def _vector(name: str, value: object, good: Callable[[Tensor], bool], allowed: str) -> Tensor:
+    """Return numbers as float64 on the CPU, after a check."""
+    try:
+        vector = torch.as_tensor(value, dtype=torch.float64).detach().cpu().clone()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} = {value!r}: must be numbers, one per concept") from None
+    checks.require(bool(vector.isfinite().all()) and good(vector), name, value, allowed)
+    return vector

@@ -73,24 +73,24 @@ def claims(nb: NotebookNode, chapter: str) -> list[str]:
             continue
         name = claim["name"]
         names.append(name)
-        low, high = parse(claim["statement"])
+        low, high = parse(claim["interval"])
         if not (low <= claim["measured"] <= high and claim["holds"] is True):
-            faults.append(f"{name}: {claim['measured']} is not {claim['statement']}")
+            faults.append(f"{name}: {claim['measured']} is not {claim['interval']}")
         faults += [f"{name}: no {key}" for key in ("about", "source") if not claim.get(key, "").strip()]
         if not name.startswith(f"{chapter}."):
             faults.append(f"{name}: not named {chapter}.KEY")
         if "nbval-check-output" not in cell.metadata.get("tags", []):
             faults.append(f"{name}: its cell lacks the tag nbval-check-output")
-        if claim["statement"] not in output["data"]["text/plain"]:
-            faults.append(f"{name}: its text is not its statement")
+        if claim["interval"] not in output["data"]["text/plain"]:
+            faults.append(f"{name}: its text does not state its interval")
     faults += [f"{name}: claimed more than once" for name in sorted({n for n in names if names.count(n) > 1})]
     called = sum(
-        isinstance(n, ast.Call) and _dotted(n.func).rsplit(".", 1)[-1] == "claim"
+        isinstance(n, ast.Call) and _dotted(n.func).rsplit(".", 1)[-1] in ("check", "finding")
         for c in code(nb)
         for n in ast.walk(parsed(c.source))
     )
     if called and not names:
-        faults.append("lab.claim is called but no claim is stored")
+        faults.append("claims are made but none is stored")
     return faults
 
 

@@ -32,8 +32,9 @@ RUN = {"scale": "quick", "device": "CPU (made up)", "threads": 2, "seconds": 185
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 
 
-def claim(name, measured, holds=True):
-    record = {"name": name, "statement": "0.5 ± 0.1", "measured": measured, "holds": holds}
+def claim(name, measured, holds=True, verdict="", error=None):
+    record = {"name": name, "interval": "0.5 ± 0.1", "measured": measured, "holds": holds}
+    record |= {"verdict": verdict, "error": error}
     record |= {"about": "Threshold ε* of *all* things", "source": "Some 2024, eq. 7", "paper": "≈ 0.52"}
     return new_output("display_data", {"text/plain": "x"}, metadata={"claim": record})
 
@@ -47,7 +48,9 @@ def book(tmp_path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for name in ("one", "two", "three"):
         (tmp_path / "book" / "src" / f"{name}.md").write_text("# x\n")
-    for name, outputs in {"one": [claim("one.a", 0.51), claim("one.b", 3e-5, False)], "two": []}.items():
+    for name, outputs in {
+        "one": [claim("one.c", 1.893, verdict="reproduced", error=0.012),
+                claim("one.a", 0.51, verdict="not reproduced"), claim("one.b", 3e-5, False)], "two": []}.items():
         cells = [new_markdown_cell(f"# Chapter {name}\n\ntext"), new_code_cell("1", outputs=outputs)]
         nb = new_notebook(cells=cells, metadata={"hierlib": RUN | {"versions": VERSIONS}})
         nbformat.write(nb, tmp_path / "book" / f"{name}.ipynb")
@@ -63,7 +66,7 @@ def test_chapters_follow_the_table_of_contents(stored, book):
 
 def test_load_reads_claims_run_and_paper_scale(stored, book):
     one = stored.load(book, "one")
-    assert one.title == "Chapter one" and len(one.claims) == 2 and one.holding == 1
+    assert one.title == "Chapter one" and len(one.claims) == 3 and one.holding == 2
     assert one.run["versions"] == VERSIONS and one.paper_run["device"] == "Tesla T4"
     assert one.paper_claims["one.a"]["measured"] == 0.505
 
@@ -130,33 +133,36 @@ def test_generated_pages(book):
         (book / f"{name}.md").write_text(text)
     pages = build(book)
 
-    # all claims: a section for each chapter, in the order of the table of contents
+    # all claims: what did not reproduce, then a section for each chapter, in the order of the table of contents
     page = pages["all"]
-    assert "2 claims in 2 chapters; 1 hold, 1 fail." in page.get_text()
-    assert [h.get_text().rstrip("¶") for h in page.find_all("h2")] == ["Chapter two", "Chapter one"]
-    first, second = rows(page.find_all("table")[-1])
+    assert ("2 findings in 2 chapters (1 reproduced, 1 not reproduced) and 1 checks; 1 outside their intervals."
+            in page.get_text())
+    assert [h.get_text().rstrip("¶") for h in page.find_all("h2")] == [
+        "What did not reproduce", "Chapter two", "Chapter one"]
     about = "Threshold ε* of *all* things Some 2024, eq. 7"
-    assert first == [about, "0.5 ± 0.1", "≈ 0.52", "0.51", "0.505", "✓ holds"]
-    assert second[3:] == ["3·10⁻⁵", "not measured", "✗ fails"]
+    missing, found, checked = map(rows, page.find_all("table"))
+    assert missing == [[about, "≈ 0.52", "0.51", "0.505", "not reproduced"]]
+    assert found == [*missing, [about, "≈ 0.52", "1.893 ± 0.012", "not measured", "reproduced"]]
+    assert checked == [[about, "0.5 ± 0.1", "3·10⁻⁵", "not measured", "✗ fails"]]
 
     # the claims of one chapter, and of one that is not run yet
-    assert not pages["one"].find_all("h2") and len(rows(pages["one"].find("table"))) == 2
+    assert not pages["one"].find_all("h2") and [len(rows(t)) for t in pages["one"].find_all("table")] == [2, 1]
     assert "No claim is stored yet." in pages["three"].get_text()
 
     # what each run used and cost
     runs, versions, paper = map(rows, pages["runs"].find_all("table"))
-    assert runs[1] == ["Chapter one", "CPU (made up)", "2", "3 min 5 s", "3 min 20 s", "1 of 2"]
+    assert runs[1] == ["Chapter one", "CPU (made up)", "2", "3 min 5 s", "3 min 20 s", "2 of 3"]
     assert versions[0] == ["Chapter two", "3.11.7", "2.13.0"]
-    assert paper[0][:2] == ["Chapter two", "no GPU run yet"]
-    assert paper[1][:5] == ["Chapter one", "Tesla T4", "61 s", "0123456789 with changes", "2026-01-02"]
+    assert [row[:5] for row in paper] == [["Chapter one", "Tesla T4", "61 s", "0123456789 with changes", "2026-01-02"]]
 
     # the cards
     one, three = pages["cards"].find_all(class_="chapter-facts")
     assert " ".join(one.get_text(" ", strip=True).split()) == (
-        "Runs in 3 min 5 s on 2 CPU threads Claims 1 of 2 hold Paper scale run on Tesla T4 in 61 s Open in Colab"
+        "Runs in 3 min 5 s on 2 CPU threads States 2 findings, 1 checks; 1 outside their intervals "
+        "Paper scale run on Tesla T4 in 61 s Open in Colab"
     )
     assert one.find("a")["href"].endswith("/book/one.ipynb")
-    assert "no GPU run yet" in three.get_text()
+    assert "Paper scale" not in three.get_text()
 
     # a result that changes, one that goes and one that comes are seen by the next build
     notebook = book / "book" / "one.ipynb"
@@ -164,8 +170,9 @@ def test_generated_pages(book):
     (book / "book" / "results" / "paper" / "one.json").unlink()
     shutil.copy(book / "book" / "two.ipynb", book / "book" / "three.ipynb")
     pages = build(book)
-    assert [row[3:5] for row in rows(pages["one"].find("table"))] == [
-        ["0.57", "no GPU run yet"],
-        ["3·10⁻⁵", "no GPU run yet"],
+    assert [row[2:] for row in rows(pages["one"].find("table"))] == [
+        ["0.57", "not reproduced"],
+        ["1.893 ± 0.012", "reproduced"],
     ]
+    assert len(pages["runs"].find_all("table")) == 2
     assert len(rows(pages["runs"].find_all("table")[0])) == 3

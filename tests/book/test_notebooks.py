@@ -143,11 +143,11 @@ def made(*cells, **metadata):
 
 
 def claim_cell(tags=("nbval-check-output",), **changes):
-    claim = {"name": "x.k", "statement": "0.5 ± 0.1", "measured": 0.5, "about": "a", "source": "b", "holds": True}
+    claim = {"name": "x.k", "interval": "0.5 ± 0.1", "measured": 0.5, "about": "a", "source": "b", "holds": True}
     claim |= changes
-    data = {"text/plain": f"[claim {claim['name']}] 0.5 ± 0.1: holds"}
+    data = {"text/plain": f"[check {claim['name']}] 0.5 ± 0.1: holds"}
     output = new_output("display_data", data, metadata={"claim": claim})
-    return new_code_cell("lab.claim(...)", outputs=[output], metadata={"tags": list(tags)})
+    return new_code_cell("claims.check(...)", outputs=[output], metadata={"tags": list(tags)})
 
 
 @pytest.mark.parametrize("counts", [[1, None], [2, 1], [1, 3], [1, 1]])
@@ -183,7 +183,7 @@ def test_rule_sizes():
         {"source": " "},
         {"name": "y.k"},
         {"tags": ()},
-        {"statement": "0.5 ± 0.2"},
+        {"interval": "0.5 ± 0.2"},
     ],
 )
 def test_rule_claims(changes):
@@ -193,7 +193,7 @@ def test_rule_claims(changes):
 
 def test_rule_claims_once_and_stored():
     assert rules.claims(made(claim_cell(), claim_cell()), "x")
-    assert rules.claims(made(new_code_cell('_ = lab.claim("x.k", 1, "> 0")')), "x")
+    assert rules.claims(made(new_code_cell('claims.check("k", 1, "> 0", "about")')), "x")
 
 
 def test_rule_glue():

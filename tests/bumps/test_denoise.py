@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from hierlib.bumps import manifold
-from hierlib.bumps.denoise import BumpMLP, Datasets, Denoisers, Examples, fit, follow
-from hierlib.bumps.images import bump, sos
+from hierlib.bumps import geometry
+from hierlib.bumps.denoise import BumpDenoisers, BumpMLP, Examples
+from hierlib.bumps.images import Domain, bump, sos
 from hierlib.bumps.labels import fourier, lattice, uniform
 from hierlib.diffusion import gaussian
 from hierlib.lab import generator
@@ -20,8 +20,8 @@ N = 6
 
 
 def examples(n: int, seed: int = 0, size: int = N) -> Examples:
-    labels = uniform(n, size, seed, torus=True)
-    return Examples.of(labels, partial(bump, size=size, torus=True), partial(fourier, size=size, K=1))
+    domain = Domain(size, torus=True)
+    return Examples.of(uniform(n, domain, seed), partial(bump, size=domain), partial(fourier, size=size, K=1))
 
 
 class Oracle(nn.Module):
@@ -86,23 +86,6 @@ def test_mlp_uses_all_its_inputs():
 
 # ---- the data
 
-def test_minibatches_are_drawn_from_ones_own_set():
-    sets = [examples(n, seed) for seed, n in enumerate((3, 50, 1))]
-    data = Datasets(sets)
-    assert len(data) == 3 and data.sizes.tolist() == [3, 50, 1]
-    images, conditions = data.draw(4000, gen(), seeds=2)
-    assert images.shape == (6, 4000, 1, N, N) and conditions.shape == (6, 4000, 4)
-    for member in range(6):
-        mine = sets[member // 2]
-        same = (conditions[member, :, None] == mine.conditions).all(-1)              # (4000, n)
-        assert (same.sum(1) == 1).all()
-        assert torch.equal(images[member, :, 0], mine.images[same.long().argmax(1)])
-        expected = 4000 / len(mine)                                                  # χ² of uniform counts
-        chi2 = float(((same.sum(0) - expected) ** 2 / expected).sum())
-        assert abs(chi2 - len(mine) + 1) <= 5 * (2 * (len(mine) - 1)) ** 0.5
-    assert not torch.equal(conditions[2], conditions[3])
-
-
 def test_examples():
     labels = lattice(N)
     found = Examples.of(labels, partial(sos, size=N, sigma=0.5), lambda x: x)
@@ -115,7 +98,7 @@ def test_examples():
 def test_members_train_as_networks_alone(common):
     # oracle: each network on its own, with the same rows, levels t ~ U(0, 1) and noises, Adam and its schedule
     sets, batch, steps = [examples(5), examples(9, 1)], 8, 5
-    d = Denoisers(sets, seeds=2, batch=batch, common=common)
+    d = BumpDenoisers(sets, seeds=2, batch=batch, common=common)
     alone = [d.model.network.member(i) for i in range(4)]
     start = copy.deepcopy(alone)
     assert all(not torch.equal(alone[0].label.weight, other.label.weight) for other in alone[1:])
@@ -136,7 +119,7 @@ def test_members_train_as_networks_alone(common):
             loss = (guess - x0).square().mean()
             loss.backward(), opt.step()
             losses.append(loss.item())
-    *_, report = fit(d, steps, warmup=3, at=range(1, 6), seed=generator(5))
+    *_, report = d.fit(steps, warmup=3, at=range(1, 6), seed=generator(5))
     assert report.frame()["loss"].to_numpy() == pytest.approx(losses, rel=1e-4)
     for i, (net, old) in enumerate(zip(alone, start, strict=True)):
         for p, q, r in zip(net.parameters(), d.model.network.member(i).parameters(), old.parameters(), strict=True):
@@ -150,12 +133,12 @@ def test_members_train_as_networks_alone(common):
     for i in range(4):
         net = d.model.network.member(i)
         with torch.no_grad():
-            x = d._noise(7)[i]
+            x = d.noise(7)[i]
             for now, then in ((0, math.pi / 6), (math.pi / 6, math.pi / 3), (math.pi / 3, math.pi / 2)):
                 x0 = net(x, torch.full((7,), math.sin(now) ** 2), c)                 # √ᾱ = sin, √(1−ᾱ) = cos
                 x = math.sin(then) * x0 + math.cos(then) * (x - math.sin(now) * x0) / math.cos(now)
             assert torch.allclose(images[i], x[:, 0], atol=1e-4)
-            expected = net.layers(d._noise(1)[0].expand(7, -1, -1, -1), torch.zeros(7), c)
+            expected = net.layers(d.noise(1)[0].expand(7, -1, -1, -1), torch.zeros(7), c)
         for found, wanted in zip(layers, expected, strict=True):
             assert torch.allclose(found[i], wanted, atol=1e-4) and wanted.std() > 0
     assert "network" not in dict(d.model.network.stack.named_children())             # the layers left it as it was
@@ -168,9 +151,10 @@ def test_measures_of_networks_that_know_the_answer(torus):
     for product, render in ((True, bump), (False, sos)):
         if torus and not product:
             continue                                                                 # stripes are read out in the box
-        sets = [Examples.of(labels, partial(render, size=size, torus=torus), lambda x: x) for labels in (box, own)]
+        domain = Domain(size, torus=torus)
+        sets = [Examples.of(labels, partial(render, size=domain), lambda x: x) for labels in (box, own)]
         for shift, right in (((0.0, 0.0), (1, 1, 1)), ((0.8, 0.0), (0, 1, 0)), ((0.2, -0.8), (1, 0, 0))):
-            d = Denoisers(sets, network=lambda k: Oracle(size, shift, product))      # noqa: B023
+            d = BumpDenoisers(sets, network=lambda k: Oracle(size, shift, product))      # noqa: B023
             found = d.measure(sets, torus)
             assert list(found) == ["x", "y", "accuracy", "fidelity", "c9"]
             assert all(value.shape == (2,) for value in found.values())
@@ -181,14 +165,14 @@ def test_measures_of_networks_that_know_the_answer(torus):
                 assert found["fidelity"].numpy() == pytest.approx(overlap, abs=1e-3)
                 assert found["c9"].tolist() == [float(overlap > 0.9)] * 2
         for shift, clean in ((0.64, 1), (0.66, 0)) if product else ():                   # overlaps of .9027 and .8968
-            d = Denoisers(sets, network=lambda k: Oracle(size, (shift, 0.0)))            # noqa: B023
+            d = BumpDenoisers(sets, network=lambda k: Oracle(size, (shift, 0.0)))            # noqa: B023
             assert d.measure(sets, torus)["c9"].tolist() == [clean] * 2
-        d = Denoisers(sets, network=lambda k: Oracle(size, (0.2, -0.8), product))        # noqa: B023
+        d = BumpDenoisers(sets, network=lambda k: Oracle(size, (0.2, -0.8), product))        # noqa: B023
         assert d.measure(sets[0], torus, tolerance=1.2)["accuracy"].tolist() == [1, 1]     # one test for all
         assert d.measure(sets[::-1], torus)["x"].tolist() == [1, 1]
     # labels and conditions of one set stay together: crossed, all would be wrong
     crossed = Examples(sets[0].labels, sets[0].images, sets[1].conditions)
-    d = Denoisers(sets, network=lambda k: Oracle(size))
+    d = BumpDenoisers(sets, network=lambda k: Oracle(size))
     assert d.measure(crossed, torus)["x"].tolist() == [0, 0] == d.measure(crossed, torus)["y"].tolist()
 
 
@@ -200,8 +184,8 @@ def test_any_prediction(kind):
             return gaussian.convert(super().forward(x, alpha_bar, c), x, alpha_bar, "data", kind)
 
     labels = 3 + 2 * torch.rand(9, 2, generator=gen(), dtype=torch.float64)
-    test = Examples.of(labels, partial(bump, size=8, torus=True), lambda x: x)
-    d = Denoisers([test], network=lambda k: Ideal(8), predicts=kind)
+    test = Examples.of(labels, partial(bump, size=Domain(8, torus=True)), lambda x: x)
+    d = BumpDenoisers([test], network=lambda k: Ideal(8), predicts=kind)
     assert torch.allclose(d.sample(labels)[0], test.images, atol=1e-3) and d.sample(labels).dtype == torch.float64
     assert float(d.loss(d.model, gen()).detach()) < 1e-3
 
@@ -210,7 +194,8 @@ def test_a_frame_is_tidy_and_runs_repeat_and_resume(tmp_path):
     sets, test = [examples(3), examples(8)], examples(5, 3)
 
     def run(**options):
-        return follow(Denoisers(sets, seeds=2, batch=4, steps=2), test, 4, torus=True, at=[2], ema=0.9, **options)
+        d = BumpDenoisers(sets, seeds=2, batch=4, steps=2)
+        return d.follow(test, 4, torus=True, at=[2], ema=0.9, **options)
 
     whole = run()
     assert list(whole) == ["step", "member", "set", "seed", "M", "loss", "x", "y", "accuracy", "fidelity", "c9"]
@@ -228,8 +213,8 @@ def test_members_in_chunks_are_the_same_members(common):
     sets, test = [examples(3), examples(8, 1)], examples(5, 3)
 
     def run(chunk):
-        d = Denoisers(sets, seeds=2, batch=4, steps=2, common=common, chunk=chunk)
-        frame = follow(d, test, 6, torus=True, at=[3, 6], ema=0.9)
+        d = BumpDenoisers(sets, seeds=2, batch=4, steps=2, common=common, chunk=chunk)
+        frame = d.follow(test, 6, torus=True, at=[3, 6], ema=0.9)
         return frame[["loss", "fidelity"]].to_numpy(), d.sample(test.conditions)
 
     (whole, images), *others = map(run, (None, 1, 2, 3))
@@ -239,16 +224,16 @@ def test_members_in_chunks_are_the_same_members(common):
 
 def test_another_network():
     sets = [examples(4, size=8), examples(6, size=8)]
-    d = Denoisers(sets, batch=4, steps=2, network=lambda k: UNet(
-        1, (4, 8), condition=4, attention=(1,), padding_mode="circular", seed=k))
-    frame = follow(d, examples(3, 5, 8), 2, torus=True, warmup=0)
+    d = BumpDenoisers(sets, batch=4, steps=2, network=lambda k: UNet(
+        1, (4, 8), condition=4, attention=(1,), seed=k))
+    frame = d.follow(examples(3, 5, 8), 2, torus=True, warmup=0)
     assert d.sample(sets[0].conditions).shape == (2, 4, 8, 8) and np.isfinite(frame["loss"]).all()
     with pytest.raises(ValueError, match="network"):
         d.layers(sets[0].conditions)
 
 
 def test_a_model_is_used_whatever_its_length():
-    d, c = Denoisers([examples(3)], seeds=2, batch=4, steps=2), examples(4).conditions
+    d, c = BumpDenoisers([examples(3)], seeds=2, batch=4, steps=2), examples(4).conditions
     other = randomised(copy.deepcopy(d.model)).float()
     known = d.sample(c, other), d.layers(c, other)
     other.__class__ = type("Empty", (gaussian.Denoiser,), {"__len__": lambda self: 0})
@@ -262,15 +247,16 @@ def test_onset_and_additive_beginning():
     # torus of 10 × 10, encoding K = 2. Fidelity depends on the number of bumps within reach, position on their number;
     # and a network that sees all labels says the sum of two stripes before it says their product.
     size, cases = 10, [(0.7, 16), (0.7, 64), (1.4, 16), (1.4, 64), (1.0, 32), (1.0, None)]
-    labels = [lattice(size, torus=True) if M is None else uniform(M, size, 100, torus=True) for _, M in cases]
-    test = uniform(150, size, 7, torus=True)
-    pairs = [[Examples.of(x, partial(bump, size=size, sigma=sigma, torus=True), partial(fourier, size=size))
+    domain = Domain(size, torus=True)
+    labels = [lattice(domain) if M is None else uniform(M, domain, 100) for _, M in cases]
+    test = uniform(150, domain, 7)
+    pairs = [[Examples.of(x, partial(bump, size=domain, sigma=sigma), partial(fourier, size=size))
               for (sigma, _), x in zip(cases, several)] for several in (labels, [test] * len(cases))]
-    d = Denoisers(pairs[0])
-    for report in fit(d, 600, at=[20, 600]):
+    d = BumpDenoisers(pairs[0])
+    for report in d.fit(600, at=[20, 600]):
         report.log(**d.measure(pairs[1], True, model=report.model))
         out = d.layers(pairs[0][-1].conditions, report.model)[-1][-1].view(size, size, -1)
-        report.log(f_add=float(manifold.additive_fraction(out)))
+        report.log(f_add=float(geometry.additive_fraction(out)))
     early, late = (part.reset_index() for _, part in report.frame().groupby("step"))
     # over six seeds of data and weights the numbers asserted are .55-.69, .95-1, .00-.05
     accuracy, c9 = late["accuracy"].to_numpy(), late["c9"].to_numpy()
@@ -288,17 +274,17 @@ def test_onset_and_additive_beginning():
 
 @pytest.mark.untyped
 @pytest.mark.parametrize(("call", "name"), [
-    (lambda: Denoisers([]), "sets = "),
-    (lambda: Denoisers([examples(3), examples(3, size=7)]), "sets = "),
-    (lambda: Denoisers([examples(3)], seeds=0), "seeds = 0"),
-    (lambda: Denoisers([examples(3)], steps=0), "steps = 0"),
-    (lambda: Denoisers([examples(3)], predicts="epsilon"), "predicts = 'epsilon'"),
-    (lambda: Denoisers([examples(3)]).sample(torch.zeros(2, 5)), "conditions = "),
-    (lambda: Denoisers([examples(3)] * 3).sample(torch.zeros(2, 5, 4)), "for 2 sets"),
-    (lambda: Denoisers([examples(3)] * 2).measure([examples(3), examples(4)], True), "tests = "),
-    (lambda: Denoisers([examples(3)]).measure([], True), "tests = "),
-    (lambda: fit(Denoisers([examples(3)]), lr=0.0), "lr = 0"),
-    (lambda: fit(Denoisers([examples(3)]), warmup=-1), "warmup = -1"),
+    (lambda: BumpDenoisers([]), "sets = "),
+    (lambda: BumpDenoisers([examples(3), examples(3, size=7)]), "sets = "),
+    (lambda: BumpDenoisers([examples(3)], seeds=0), "seeds = 0"),
+    (lambda: BumpDenoisers([examples(3)], steps=0), "steps = 0"),
+    (lambda: BumpDenoisers([examples(3)], predicts="epsilon"), "predicts = 'epsilon'"),
+    (lambda: BumpDenoisers([examples(3)]).sample(torch.zeros(2, 5)), "conditions = "),
+    (lambda: BumpDenoisers([examples(3)] * 3).sample(torch.zeros(2, 5, 4)), "for 2 sets"),
+    (lambda: BumpDenoisers([examples(3)] * 2).measure([examples(3), examples(4)], True), "tests = "),
+    (lambda: BumpDenoisers([examples(3)]).measure([], True), "tests = "),
+    (lambda: BumpDenoisers([examples(3)]).fit(lr=0.0), "lr = 0"),
+    (lambda: BumpDenoisers([examples(3)]).fit(warmup=-1), "warmup = -1"),
     (lambda: Examples(torch.zeros(2, 2), torch.zeros(3, 4, 4), torch.zeros(2, 1)), "labels, images, conditions = "),
     (lambda: Examples(torch.zeros(2, 2), torch.zeros(2, 1, 4, 4), torch.zeros(2, 1)), "labels, images, conditions = "),
     (lambda: Examples(torch.zeros(0, 2), torch.zeros(0, 4, 4), torch.zeros(0, 1)), "labels, images, conditions = "),

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hierlib.bumps.images import bump, check_labels, displacement, overlap, sos, stripe, visible
+from hierlib.bumps import Domain, bump, sos
 
-DRAWN = {"x": st.floats(0, 9), "y": st.floats(0, 9), "sigma_x": st.floats(0.3, 4), "sigma_y": st.floats(0.3, 4)}
+DRAWN = {"x": st.floats(0, 9), "y": st.floats(0, 9), "sigma": st.floats(0.3, 4)}
 
 
 def at(*rows: tuple[float, float]) -> torch.Tensor:
@@ -25,31 +25,32 @@ def gauss(distance: float, sigma: float) -> float:
 
 
 @given(**DRAWN)
-def test_images_pixel_by_pixel(x, y, sigma_x, sigma_y):
-    made = [f(at((x, y)), 10, (sigma_x, sigma_y))[0] for f in (bump, sos)]
+def test_images_pixel_by_pixel(x, y, sigma):
+    made = [f(at((x, y)), 10, sigma)[0] for f in (bump, sos)]
     for i in range(10):                                          # rows are y, columns are x
         for j in range(10):
-            g_x, g_y = gauss(j - x, sigma_x), gauss(i - y, sigma_y)
+            g_x, g_y = gauss(j - x, sigma), gauss(i - y, sigma)
             assert made[0][i, j].item() == pytest.approx(g_x * g_y, abs=1e-12)
             assert made[1][i, j].item() == pytest.approx(g_x + g_y, abs=1e-12)
 
 
 @given(**DRAWN)
-def test_on_the_torus_distance_is_to_the_nearest_image(x, y, sigma_x, sigma_y):
-    image = bump(at((x, y)), 10, (sigma_x, sigma_y), torus=True)[0]
+def test_on_the_torus_distance_is_to_the_nearest_image(x, y, sigma):
+    image, stripes = (f(at((x, y)), Domain(10, torus=True), sigma)[0] for f in (bump, sos))
     for i in range(10):
         for j in range(10):
             near_x, near_y = (min(abs(p - c + k * 10) for k in (-1, 0, 1)) for p, c in ((j, x), (i, y)))
-            assert image[i, j].item() == pytest.approx(gauss(near_x, sigma_x) * gauss(near_y, sigma_y), abs=1e-12)
+            assert image[i, j].item() == pytest.approx(gauss(near_x, sigma) * gauss(near_y, sigma), abs=1e-12)
+            assert stripes[i, j].item() == pytest.approx(gauss(near_x, sigma) + gauss(near_y, sigma), abs=1e-12)
 
 
 @given(shift_x=st.integers(0, 15), shift_y=st.integers(0, 15), sigma=st.floats(0.3, 3))
 def test_torus_has_no_origin(shift_x, shift_y, sigma):
-    mu = rand(5, 0, 16)
+    mu, torus = rand(5, 0, 16), Domain(16, torus=True)
     for render in (bump, sos):
-        moved = render(torch.remainder(mu + at((shift_x, shift_y)), 16), 16, sigma, torus=True)
-        assert torch.allclose(moved, render(mu, 16, sigma, torus=True).roll((shift_y, shift_x), (1, 2)), atol=1e-12)
-    ends = bump(at((0, 3), (16, 3)), 16, sigma, torus=True)
+        moved = render(torch.remainder(mu + at((shift_x, shift_y)), 16), torus, sigma)
+        assert torch.allclose(moved, render(mu, torus, sigma).roll((shift_y, shift_x), (1, 2)), atol=1e-12)
+    ends = bump(at((0, 3), (16, 3)), torus, sigma)
     assert torch.allclose(ends[0], ends[1], atol=1e-12)
 
 
@@ -62,40 +63,30 @@ def test_torus_against_the_sum_over_images(sigma, error):
         scipy.stats.norm.pdf((pixel - mu[:, a, None]).numpy(), scale=sigma, loc=32 * k) for k in range(-4, 5)
     ) * sigma * math.sqrt(2 * math.pi) for a in (0, 1))
     wrapped = torch.from_numpy(columns)[:, :, None] * torch.from_numpy(rows)[:, None, :]
-    difference = (wrapped - bump(mu, 32, sigma, torus=True)).abs().max()
+    difference = (wrapped - bump(mu, Domain(32, torus=True), sigma)).abs().max()
     assert difference < error and difference > error / 30        # and the bound is not idle
 
 
 def test_moments():
-    # mass 2πσ_xσ_y, centre μ, variances σ²: the trapezoidal rule is exact up to exp(−2π²σ²)
-    sigma, mu = (1.5, 3.0), rand(20, 16, 24)
-    image = bump(mu, 41, sigma)
+    # mass 2πσ², centre μ, variances σ²: the trapezoidal rule is exact up to exp(−2π²σ²)
+    mu = rand(20, 16, 24)
+    image = bump(mu, 41, 2.5)
     mass = image.sum((1, 2))
     pixel = torch.arange(41, dtype=torch.float64)
-    assert torch.allclose(mass, torch.full_like(mass, 2 * math.pi * 4.5), rtol=1e-6)
+    assert torch.allclose(mass, torch.full_like(mass, 2 * math.pi * 2.5**2), rtol=1e-6)
     for a, axis in ((0, 1), (1, 2)):
         weight = image.sum(axis) / mass[:, None]
         mean = weight @ pixel
         assert torch.allclose(mean, mu[:, a], atol=1e-5)
         variance = (weight * (pixel - mean[:, None]).square()).sum(1)
-        assert variance.numpy() == pytest.approx(sigma[a] ** 2, rel=1e-4)
+        assert variance.numpy() == pytest.approx(2.5**2, rel=1e-4)
     centres = [scipy.ndimage.center_of_mass(x.numpy()) for x in image]
     assert torch.allclose(torch.tensor(centres, dtype=torch.float64).flip(1), mu, atol=1e-5)     # (row, column)
 
 
-def test_stripes_add_up():
-    mu = rand(10, 0, 11)
-    for torus in (False, True):
-        vertical = stripe(mu[:, 0], 12, 0.8, torus=torus)
-        horizontal = stripe(mu[:, 1], 12, 0.8, axis="y", torus=torus)
-        assert torch.allclose(sos(mu, 12, 0.8, torus=torus), vertical + horizontal, atol=1e-12)
-        assert torch.allclose(bump(mu, 12, 0.8, torus=torus), vertical * horizontal, atol=1e-12)
-        assert torch.equal(vertical[:, 0], vertical[:, 7]) and torch.equal(horizontal[:, :, 0], horizontal[:, :, 7])
-
-
 def test_margin_is_a_crop_of_the_canvas():
     mu, margin = rand(200, -6, 37), 6
-    seen = sos(mu, 32, 1.0, margin=margin)
+    seen = sos(mu, Domain(32, margin=margin), 1.0)
     canvas = sos(mu + margin, 32 + 2 * margin, 1.0)
     assert torch.allclose(seen, canvas[:, margin:-margin, margin:-margin], atol=1e-12)
 
@@ -103,39 +94,22 @@ def test_margin_is_a_crop_of_the_canvas():
 def test_images_of_no_one_and_two_dimensions():
     # oracle: rank and values of the image itself; in the margin beyond 3.5 σ a stripe is not seen
     mu = at((-5, -4), (-4.5, 9), (3, 35.5), (10.2, 20.8), (36, 37))
-    image = sos(mu, 32, 1.0, margin=6)
-    assert visible(mu, 32).tolist() == [[False, False], [False, True], [True, False], [True, True], [False, False]]
-    ranks = torch.linalg.matrix_rank(image, atol=0.15)
-    assert ranks.tolist() == visible(mu, 32).sum(-1).tolist() == [0, 1, 1, 2, 0]
+    image = sos(mu, Domain(32, margin=6), 1.0)
+    assert torch.linalg.matrix_rank(image, atol=0.15).tolist() == [0, 1, 1, 2, 0]
     assert image[[0, 4]].max() < 4e-4 and image[1:4].amax((1, 2)).min() > 0.9
-    assert torch.allclose(image[1], stripe(mu[1:2, 1], 32, axis="y")[0], atol=1e-4)
+    profile = torch.tensor([gauss(i - 9, 1.0) for i in range(32)], dtype=torch.float64)
+    assert torch.allclose(image[1], profile[:, None].expand(32, 32), atol=1e-4)
 
 
-@given(sigma=st.floats(0.7, 2), dx=st.floats(-3, 3), dy=st.floats(-3, 3))
-def test_overlap_is_the_cosine_of_images(sigma, dx, dy):
+@given(sigma=st.floats(0.7, 2), dx=st.floats(-3, 3), dy=st.floats(-3, 3), torus=st.booleans())
+def test_overlap_of_two_bumps_is_a_gaussian(sigma, dx, dy, torus):
     mu = at((15.3, 14.8), (15.3 + dx, 14.8 + dy))
-    a, b = bump(mu, 32, sigma)
-    cosine = float((a * b).sum() / (a.norm() * b.norm()))
-    closed = float(overlap(mu[0], mu[1], 32, sigma))
-    assert closed == pytest.approx(math.exp(-(dx**2 + dy**2) / (4 * sigma**2)), rel=1e-12)
+    mu = torch.remainder(mu + 14, 32) if torus else mu           # on the torus at the seam
+    a, b = bump(mu, Domain(32, torus=torus), sigma)
     # Poisson summation: the sum over pixels of each of four Gaussians is off by 2 exp(−π²σ²) at most
-    assert cosine == pytest.approx(closed, rel=9 * math.exp(-((math.pi * sigma) ** 2)) + 1e-9)
-
-
-def test_overlap_known_numbers():
-    for theta, radius in ((0.005, 4.604), (0.05, 3.462), (math.exp(-1), 2.0)):
-        assert float(overlap(at((5, 5)), at((5 + 1.3 * radius, 5)), 32, 1.3)) == pytest.approx(theta, rel=3e-3)
-    assert float(overlap(at((1, 1)), at((31, 30)), 32, 2.0, torus=True)) == pytest.approx(math.exp(-13 / 16))
-    assert float(overlap(at((1, 1)), at((3, 4)), 32, (2.0, 0.5))) == pytest.approx(math.exp(-1 / 4 - 9))
-
-
-def test_overlap_of_all_pairs():
-    a, b = rand(6, 0, 16), rand(4, 0, 16, 1)
-    table = overlap(a[:, None], b, 16, 1.2, torus=True)
-    assert table.shape == (6, 4)
-    images = [bump(mu, 16, 1.2, torus=True).flatten(1) for mu in (a, b)]
-    cosine = torch.nn.functional.cosine_similarity(images[0][:, None], images[1], dim=-1)
-    assert torch.allclose(table, cosine, atol=2e-3)              # the nearest image alone overlaps: exp(−N²/16σ²)
+    error = 9 * math.exp(-((math.pi * sigma) ** 2)) + 1e-9
+    cosine = float((a * b).sum() / (a.norm() * b.norm()))
+    assert cosine == pytest.approx(math.exp(-(dx**2 + dy**2) / (4 * sigma**2)), rel=error)
 
 
 def test_two_bumps_merge_at_two_sigma():
@@ -150,18 +124,30 @@ def test_two_bumps_merge_at_two_sigma():
 
 def test_gradients():
     mu = rand(3, 1, 6).requires_grad_()
-    for call in (lambda m: bump(m, 8, 0.9), lambda m: sos(m, 8, 0.9, torus=True), lambda m: overlap(m, m.flip(0), 8)):
+    for call in (lambda m: bump(m, 8, 0.9), lambda m: sos(m, Domain(8, torus=True), 0.9)):
         assert torch.autograd.gradcheck(call, mu)
 
 
 def test_displacement():
     a, b = rand(500, 0, 7, 1), rand(500, 0, 7, 2)
-    assert torch.equal(displacement(a, b, 7), a - b)
-    wrapped = displacement(a, b, 7, torus=True)
+    assert torch.equal(Domain(7).displacement(a, b), a - b)
+    wrapped = Domain(7, torus=True).displacement(a, b)
     assert wrapped.min() >= -3.5 and wrapped.max() < 3.5
     assert torch.allclose(wrapped.abs(), torch.stack([(a - b + k).abs() for k in (-7, 0, 7)]).amin(0))
     turns = (a - b - wrapped) / 7
     assert torch.allclose(turns, turns.round(), atol=1e-12)
+
+
+def test_domains():
+    assert Domain(7) == Domain.of(7) and Domain.of(Domain(7, margin=2)) == Domain(7, margin=2.0) != Domain(7)
+    kinds = Domain(7), Domain(7, torus=True), Domain(7, margin=1.5)
+    assert [domain.bounds for domain in kinds] == [(0, 6), (0, 7), (-1.5, 7.5)]
+    for domain in kinds:
+        low, high = domain.bounds
+        domain.check("labels", at((low, high), (high, low)))
+        for outside in (low - 0.01, high + 0.01, math.nan):
+            with pytest.raises(ValueError, match=r"labels = \["):
+                domain.check("labels", at((low, high), (low, outside)))
 
 
 def test_dtype_is_kept():
@@ -174,24 +160,19 @@ def test_dtype_is_kept():
 @pytest.mark.parametrize(("call", "name"), [
     (lambda: bump(at((1, 1)), 8, 0.0), "sigma = 0.0"),
     (lambda: bump(at((1, 1)), 8, -1.0), "sigma = -1.0"),
-    (lambda: bump(at((1, 1)), 8, (1.0, 0.0)), "sigma"),
-    (lambda: bump(at((1, 1)), 8, (1.0, 1.0, 1.0)), "sigma"),
+    (lambda: bump(at((1, 1)), 8, (1.0, 1.0)), "sigma"),
     (lambda: bump(at((1, 1)), 8, math.nan), "sigma"),
     (lambda: bump(at((1, 1)), 1), "size = 1"),
     (lambda: bump(at((1, 1), (7.5, 1)), 8), "mu = \\[7.5, 1.0\\]: must be in \\[0, 7\\]"),
-    (lambda: bump(at((-0.1, 1)), 8, torus=True), "mu = \\[-0.1, 1.0\\]: must be in \\[0, 8\\]"),
+    (lambda: bump(at((-0.1, 1)), Domain(8, torus=True)), "mu = \\[-0.1, 1.0\\]: must be in \\[0, 8\\]"),
     (lambda: bump(at((1, math.nan)), 8), "mu"),
     (lambda: bump(torch.ones(3, 2, dtype=torch.int64), 8), "mu"),
     (lambda: bump(torch.ones(3, 3), 8), "mu"),
-    (lambda: sos(at((1, 11)), 8, margin=3.5), "mu = \\[1.0, 11.0\\]: must be in \\[-3.5, 10.5\\]"),
-    (lambda: sos(at((1, 1)), 8, margin=-1.0), "margin = -1.0"),
-    (lambda: sos(at((1, 1)), 8, margin=2.0, torus=True), "margin = 2.0"),
-    (lambda: stripe(torch.tensor([9.0]), 8), "mu"),
-    (lambda: stripe(torch.tensor([1.0]), 8, axis="z"), "axis = 'z'"),
-    (lambda: overlap(at((1, 1)), at((9, 1)), 8), "mu2"),
-    (lambda: overlap(at((9, 1)), at((1, 1)), 8), "mu1"),
-    (lambda: overlap(at((1, 1)), at((1, 1)), 8, 0.0), "sigma = 0.0"),
-    (lambda: check_labels("labels", at((1, math.inf)), 8), "labels"),
+    (lambda: sos(at((1, 11)), Domain(8, margin=3.5)), "mu = \\[1.0, 11.0\\]: must be in \\[-3.5, 10.5\\]"),
+    (lambda: Domain(1, torus=True), "size = 1"),
+    (lambda: Domain(8, margin=-1.0), "margin = -1.0"),
+    (lambda: Domain(8, margin=2.0, torus=True), "margin = 2.0: must be 0 on the torus"),
+    (lambda: Domain(8).check("labels", at((1, math.inf))), "labels"),
 ])
 def test_bad_input(call, name):
     with pytest.raises(ValueError, match=name):

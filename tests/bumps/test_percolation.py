@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hierlib.bumps import percolation
 from hierlib.bumps.percolation import (
     BETA_OVER_NU,
     ETA_C,
@@ -17,14 +16,11 @@ from hierlib.bumps.percolation import (
     components,
     components_of,
     critical_count,
-    filling,
     largest_cluster,
     largest_share,
     link_radius,
     links,
-    mean_degree,
     spanning_time,
-    spans,
     theta_of,
     threshold,
 )
@@ -51,6 +47,14 @@ def in_order(graph: nx.Graph) -> list[int]:
     return [label[i] for i in range(len(label))]
 
 
+def spans(points: torch.Tensor, radius: float, side: float) -> bool:
+    """Return whether there is a path of links from the left to the right edge, which discs of that diameter touch."""
+    graph, x = nx.from_numpy_array(close(points, radius)), points[:, 0].numpy()
+    graph.add_edges_from([("left", i) for i in np.flatnonzero(x < radius / 2)] + [("left", "left")])
+    graph.add_edges_from([("right", i) for i in np.flatnonzero(x > side - radius / 2)] + [("right", "right")])
+    return nx.has_path(graph, "left", "right")
+
+
 # ---------------------------------------------------------------------------------------------- closed forms
 
 def test_bumps_at_the_link_radius_overlap_by_theta():
@@ -74,16 +78,15 @@ def test_critical_count():
     assert np.round(sizes).tolist() == [69, 123, 368]
     assert critical_count(1.0, math.exp(-1), 1) == pytest.approx(0.35908, abs=5e-6)
     assert critical_count(2.0, 0.05, 64) == pytest.approx(sizes[1])
-    r = link_radius(1.3, 0.1)
-    assert filling(critical_count(1.3, 0.1, 20), r, 20) == pytest.approx(ETA_C)
-    assert mean_degree(critical_count(1.3, 0.1, 20), r, 20) == pytest.approx(4.51235, abs=1e-5)
+    degree = critical_count(1.3, 0.1, 20) * math.pi * link_radius(1.3, 0.1) ** 2 / 20**2
+    assert degree == pytest.approx(4 * ETA_C) == pytest.approx(4.51235, abs=1e-5)
 
 
 def test_mean_degree_counts_the_links_of_random_points():
     # 2E/M on tori: E is a sum over pairs that are independent two by two, so var E = E(E) (1 − πr²/N²)
     n, count, radius, box = 50, 400, 1.1, 16.0
     edges = links(box * uniform(n, count, 2), radius, box).shape[1]
-    expected = n * count / 2 * (count - 1) / count * mean_degree(count, radius, box)
+    expected = n * count / 2 * (count - 1) * math.pi * (radius / box) ** 2
     assert abs(edges - expected) < 5 * math.sqrt(expected)
 
 
@@ -127,36 +130,6 @@ def test_components_of_a_graph(n, edges):
     graph.add_nodes_from(range(n))
     pairs = torch.tensor(edges, dtype=torch.int64).view(-1, 2).T
     assert components_of(pairs, n).tolist() == in_order(graph)
-    assert percolation._pointer_jumping(pairs, n).tolist() == in_order(graph)
-
-
-@pytest.mark.parametrize("kind", ["path", "shuffled path", "star", "points"])
-def test_pointer_jumping_on_large_graphs(kind):
-    n = 20_000
-    line = torch.arange(n)
-    if kind == "points":
-        pairs = links(math.sqrt(n) * uniform(n, 2), 1.198, math.sqrt(n))   # at the threshold
-    elif kind == "star":
-        pairs = torch.stack([line[:-1], torch.full((n - 1,), n - 1)])
-    else:
-        order = torch.randperm(n, generator=gen()) if "shuffled" in kind else line
-        pairs = torch.stack([order[:-1], order[1:]])[:, torch.arange(n - 1) % 1000 != 0]
-    found = percolation._pointer_jumping(pairs, n)
-    assert torch.equal(found, components_of(pairs, n))
-    assert found.unique().numel() == {"path": 21, "shuffled path": 21, "star": 1}.get(kind, found.unique().numel())
-
-
-@given(n=st.integers(1, 40), radius=st.floats(0.1, 0.6), seed=st.integers(0, 99))
-def test_spanning_is_a_path_from_edge_to_edge(n, radius, seed):
-    points = uniform(3, n, 2, seed=seed)
-    found = []
-    for one in points:
-        graph = nx.from_numpy_array(close(one, radius))
-        x = one[:, 0].numpy()
-        graph.add_edges_from([("left", i) for i in range(n) if x[i] < radius / 2] + [("left", "left")])
-        graph.add_edges_from([("right", i) for i in range(n) if x[i] > 1 - radius / 2] + [("right", "right")])
-        found.append(nx.has_path(graph, "left", "right"))
-    assert spans(points, radius, 1.0).tolist() == found == [bool(spans(one, radius, 1.0)) for one in points]
 
 
 # ---------------------------------------------------------------------------------------------- threshold and scaling
@@ -181,7 +154,7 @@ def test_threshold_says_how_often_poisson_points_span():
     found = threshold(L, n, seed=1).probability(t)
     for eta, share in zip(t.tolist(), found.tolist(), strict=True):
         counts = rng.poisson(4 * eta * L**2 / math.pi, n)
-        other = np.mean([bool(spans(torch.from_numpy(L * rng.random((k, 2))), 1.0, L)) for k in counts])
+        other = np.mean([spans(torch.from_numpy(L * rng.random((k, 2))), 1.0, L) for k in counts])
         mean = (share + other) / 2
         assert 0.02 < mean < 0.98 and abs(share - other) < 5 * math.sqrt(2 * mean * (1 - mean) / n)
 
@@ -241,7 +214,6 @@ def test_seeds():
     (lambda: link_radius(math.nan, 0.5), "sigma = nan"),
     (lambda: theta_of(0.0, 1.0), "radius = 0.0"),
     (lambda: critical_count(1.0, 0.1, 0), "size = 0"),
-    (lambda: filling(-1, 1.0, 4), "count = -1"),
     (lambda: collapse(1.0, 0.5, 0.0), "L = 0.0"),
     (lambda: links(torch.zeros(3, 2), 0.0), "radius = 0.0"),
     (lambda: links(torch.zeros(0, 2), 1.0), "points"),
@@ -249,9 +221,6 @@ def test_seeds():
     (lambda: components(torch.tensor([[0.0, 8.1]]), 1.0, 8.0), r"points .*\[0, 8\]"),
     (lambda: components(torch.tensor([[0.0, -0.1]]), 1.0, 8.0), "points"),
     (lambda: components(torch.zeros(1, 2), 1.0, 0.0), "box = 0.0"),
-    (lambda: spans(torch.tensor([[0.0, 8.1]]), 1.0, 8.0), r"points .*\[0, 8\]"),
-    (lambda: components_of(torch.tensor([[0], [3]]), 3), "edges"),
-    (lambda: components_of(torch.tensor([[0], [1]]), 0), "n = 0"),
     (lambda: threshold(1.0), "L = 1.0"),
     (lambda: threshold(8.0, 1), "n = 1"),
     (lambda: largest_share(0.0, 8.0), "eta = 0.0"),

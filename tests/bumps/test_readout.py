@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hierlib.bumps.images import bump, displacement, overlap, sos, stripe
+from hierlib.bumps import Domain, bump, sos
 from hierlib.bumps.labels import uniform
-from hierlib.bumps.readout import accuracy, fidelity, position, separability
+from hierlib.bumps.readout import accuracy, fidelity, position
 
 RENDER = [bump, sos]
 
@@ -22,10 +22,11 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("sigma", [0.4, 0.5, 0.7, 0.85, 1.0, 1.4, 2.0])
 def test_position_on_the_torus(render, sigma):
     # the phase of the first harmonic has its alias of −1 and +1 turns per pixel, e^(−2π²σ²(1 ∓ 2/N)) e^(∓2πiμ)
-    mu = uniform(2000, 16, 1, torus=True, dtype=torch.float64)
-    found = position(render(mu, 16, sigma, torus=True), torus=True)
+    torus = Domain(16, torus=True)
+    mu = uniform(2000, torus, 1, dtype=torch.float64)
+    found = position(render(mu, torus, sigma), torus=True)
     assert found.min() >= 0 and found.max() < 16
-    error = float(displacement(found, mu, 16, torus=True).abs().max())
+    error = float(torus.displacement(found, mu).abs().max())
     k = 2 * math.pi**2 * sigma**2
     alias = 16 / math.pi * math.exp(-k) * math.sinh(2 * k / 16)
     assert error < 1.02 * alias + 1e-5                           # the rest is the kink at N/2
@@ -61,7 +62,7 @@ def test_position_marginal_by_marginal():
 def test_position_moves_with_the_image(shift_x, shift_y):
     image = noise(6, 12, 12).square()
     before, after = position(image, torus=True), position(image.roll((shift_y, shift_x), (1, 2)), torus=True)
-    moved = displacement(after, before, 12, torus=True) - torch.tensor([shift_x, shift_y])
+    moved = Domain(12, torus=True).displacement(after, before) - torch.tensor([shift_x, shift_y])
     assert (moved - 12 * (moved / 12).round()).abs().max() < 1e-9
 
 
@@ -70,9 +71,10 @@ def test_position_of_nothing(torus):
     for dtype in (torch.float32, torch.float64):
         flat = torch.stack([torch.zeros(10, 10), torch.full((10, 10), 0.1), torch.full((10, 10), -3.0)]).to(dtype)
         assert position(flat, torus=torus).isnan().all()
-        single = position(stripe(torch.tensor([4.0], dtype=dtype), 10, torus=torus), torus=torus)
+        stripe = bump(torch.tensor([[4.0, 4.0]], dtype=dtype), Domain(10, torus=torus))[:, 4:5].expand(1, 10, 10)
+        single = position(stripe, torus=torus)
         assert float(single[0, 0]) == pytest.approx(4.0, abs=1e-5) and single[0, 1].isnan()
-        assert not accuracy(position(flat, torus=torus), torch.zeros(3, 2, dtype=dtype), 10, torus=torus).any()
+        assert not accuracy(position(flat, torus=torus), torch.zeros(3, 2, dtype=dtype), Domain(10, torus=torus)).any()
 
 
 def test_leading_axes_and_brightness():
@@ -80,20 +82,19 @@ def test_leading_axes_and_brightness():
     image = bump(mu, 12)
     folded = image.view(2, 3, 12, 12)
     assert torch.allclose(position(folded).view(6, 2), position(image))
-    assert torch.allclose(separability(folded).view(6), separability(image))
     assert torch.allclose(position(7 * image), position(image), atol=1e-5)
     assert torch.allclose(position(7 * image + 2, torus=False), position(image), atol=1e-4)
 
 
 def test_accuracy():
     found = torch.tensor([[0.2, 3.0], [9.8, 3.5], [9.8, 3.6], [math.nan, 3.0]])
-    label = torch.tensor([0.0, 3.0])
+    label, torus = torch.tensor([0.0, 3.0]), Domain(10, torus=True)
     assert accuracy(found, label, 10).tolist() == [[True, True], [False, True], [False, False], [False, True]]
-    assert accuracy(found, label, 10, torus=True).tolist() == [[True, True], [True, True], [True, False], [False, True]]
+    assert accuracy(found, label, torus).tolist() == [[True, True], [True, True], [True, False], [False, True]]
     assert accuracy(found, label, 10, 0.1).any(0).tolist() == [False, True]
     # right by chance: (1/N)² on the torus for random positions, tolerance ½
-    a, b = (uniform(40_000, 10, seed, torus=True) for seed in (1, 2))
-    share = accuracy(a, b, 10, torus=True).float().mean(0)
+    a, b = (uniform(40_000, torus, seed) for seed in (1, 2))
+    share = accuracy(a, b, torus).float().mean(0)
     assert ((share - 0.1).abs() < 5 * (0.09 / 40_000) ** 0.5).all()
 
 
@@ -101,7 +102,7 @@ def test_accuracy():
 def test_fidelity_of_a_misplaced_bump_is_the_overlap(dx, dy, sigma, gain):
     mu = torch.tensor([[15.0, 16.0], [15.0 + dx, 16.0 + dy]], dtype=torch.float64)
     a, b = bump(mu, 32, sigma)
-    closed = float(overlap(mu[0], mu[1], 32, sigma))
+    closed = math.exp(-(dx**2 + dy**2) / (4 * sigma**2))
     assert float(fidelity(gain * a, b)) == pytest.approx(closed, rel=9 * math.exp(-((math.pi * sigma) ** 2)) + 1e-9)
 
 
@@ -115,23 +116,6 @@ def test_fidelity():
     # c9 is 0.65 σ: √(4 ln 1/0.9)
     mu = torch.tensor([[15.0, 16.0], [15.64, 16.0], [15.66, 16.0]], dtype=torch.float64)
     assert (fidelity(bump(mu, 32), bump(mu[:1], 32)) > 0.9).tolist() == [True, True, False]
-
-
-def test_separability():
-    mu = uniform(50, 16, 4, dtype=torch.float64)
-    assert torch.allclose(separability(bump(mu, 16, (0.8, 2.0))), torch.ones(50, dtype=torch.float64))
-    # k bumps alike that share no rows nor columns: 1/k; two that share their rows are still a product
-    far = bump(torch.tensor([[4.0, 4.0], [16.0, 28.0], [28.0, 16.0], [16.0, 4.0]], dtype=torch.float64), 33)
-    assert float(separability(far[:2].sum(0))) == pytest.approx(1 / 2)
-    assert float(separability(far[:3].sum(0))) == pytest.approx(1 / 3)
-    assert float(separability(far[[0, 3]].sum(0))) == pytest.approx(1)
-    # SOS a 1ᵀ + 1 bᵀ has rank two: the eigenvalues of a 2 × 2 matrix of inner products
-    image = sos(mu[:1], 16)[0]
-    a, b, one = (f.flatten() for f in (stripe(mu[:1, 1], 16)[0, 0], stripe(mu[:1, 0], 16)[0, 0], torch.ones(16)))
-    left, right = torch.stack([a, one.double()]), torch.stack([one.double(), b])
-    power = torch.linalg.eigvals((left @ left.T) @ (right @ right.T)).real
-    assert float(separability(image)) == pytest.approx(float(power.max() / power.sum()))
-    assert separability(torch.zeros(1, 4, 4)).isnan().all()
 
 
 @pytest.mark.untyped

@@ -1,13 +1,14 @@
-import importlib
 import math
 
 import pytest
 import torch
 from scipy import stats
 
+from hierlib.cumulants import simulate
 from hierlib.cumulants.model import LATENTS, MixedCumulantModel
 from hierlib.cumulants.neuron import TiedNeuron, cosine, sine
-from hierlib.cumulants.psgd import batch_u, batch_v, psgd, step_u, step_v
+from hierlib.cumulants.records import Plan
+from hierlib.cumulants.simulate import psgd
 from hierlib.cumulants.theory import rates
 from tests.cumulants.common import drift
 
@@ -20,7 +21,7 @@ def test_mean_step_is_minus_the_gradient_of_the_population_loss(latents):
     model = MixedCumulantModel(5, latents=latents)
     neuron = TiedNeuron(sine() + 0.5 * cosine())
     step, start = 1e-3, (0.5, -0.6)
-    run = psgd(model, neuron, step=step, batch=400, samples=400, replicas=400, start=start, dtype=torch.float64)
+    run = psgd(model, neuron, Plan(step, 400, 400, replicas=400, start=start, dtype=torch.float64))
     moved = (torch.stack([run.alpha_u[-1], run.alpha_v[-1]]) - torch.tensor(start)[:, None].double()) / step
     z = (moved.mean(1) - drift(model, neuron, *start)) / moved.std(1) * math.sqrt(400)
     assert float(z.abs().max()) < 5, z
@@ -28,11 +29,12 @@ def test_mean_step_is_minus_the_gradient_of_the_population_loss(latents):
 
 def test_noise_of_a_step_is_sigma():
     model, B = MixedCumulantModel(6), 8
-    run = psgd(model, NEURON, step=1e-3, batch=B, samples=B, replicas=4000, start=(0.0, 0.0), dtype=torch.float64)
+    plan = Plan(1e-3, B, B, replicas=4000, start=(0.0, 0.0), dtype=torch.float64)
+    run = psgd(model, NEURON, plan)
     sigma2 = rates(model, NEURON).sigma2
     found = run.alpha_v[-1].square().mean() * 1e6 * B
     assert abs(float(found) / sigma2 - 1) < 5 * math.sqrt(2.5 / 4000)     # kurtosis of a mean of 8: a little above 3
-    wide = psgd(MixedCumulantModel(6, 3.0), NEURON, step=1e-3, batch=B, samples=B, replicas=4000, start=(0.0, 0.0))
+    wide = psgd(MixedCumulantModel(6, 3.0), NEURON, Plan(1e-3, B, B, replicas=4000, start=(0.0, 0.0)))
     assert float(wide.alpha_u[-1].square().mean()) > 1.1 * float(run.alpha_v[-1].square().mean())    # x·u is wider
 
 
@@ -40,38 +42,38 @@ def test_weights_stay_on_the_sphere_and_overlaps_are_theirs():
     gen = torch.Generator().manual_seed(0)
     u, v = torch.linalg.qr(torch.randn(7, 2, generator=gen, dtype=torch.float64))[0].T
     model = MixedCumulantModel(7, u=u, v=v)
-    run = psgd(model, NEURON, replicas=5, **SPEED)
+    run = psgd(model, NEURON, Plan(replicas=5, **SPEED))
     assert run.w.shape == (5, 7) and torch.allclose(run.w.norm(dim=1), torch.ones(5), atol=1e-6)
     assert torch.allclose(run.w.double() @ u, run.alpha_u[-1], atol=1e-7)
     assert torch.allclose(run.w.double() @ v, run.alpha_v[-1], atol=1e-7)
     assert torch.equal(run.n, 4.0 * torch.arange(11)) and run.alpha_u.shape == (11, 5)
-    still = psgd(model, NEURON, replicas=5, **(SPEED | {"step": 0.0}))
+    still = psgd(model, NEURON, Plan(replicas=5, **(SPEED | {"step": 0.0})))
     assert torch.allclose(still.alpha_u, still.alpha_u[:1].expand(11, 5), atol=1e-6)
     assert bool((run.alpha_u[-1] - still.alpha_u[-1]).abs().min() > 1e-5)
     assert torch.allclose(still.alpha_u[0], run.alpha_u[0])                      # the same start for the same seed
 
 
 def test_chunks_of_replicas_change_nothing_but_the_draws(monkeypatch):
-    monkeypatch.setattr(importlib.import_module("hierlib.cumulants.psgd"), "_CHUNK", 3 * 4 * 6)
+    monkeypatch.setattr(simulate, "_CHUNK", 3 * 4 * 6)
     rows = iter(range(1000))
 
     def source(count: int, rng: torch.Generator) -> torch.Tensor:
         assert count in (1, 8, 12)                         # one probe; then 3, 3 and 2 replicas
         return torch.full((count, 6), float(next(rows)))
 
-    run = psgd(source, NEURON, replicas=8, **SPEED)
+    run = psgd(source, NEURON, Plan(replicas=8, **SPEED))
     assert next(rows) == 1 + 3 * 10 and run.w.shape == (8, 6)
 
 
 def test_starts():
     model = MixedCumulantModel(9)
-    run = psgd(model, NEURON, start=(0.3, -0.4), replicas=6, **SPEED)
+    run = psgd(model, NEURON, Plan(start=(0.3, -0.4), replicas=6, **SPEED))
     assert torch.allclose(run.alpha_u[0], torch.tensor(0.3).double(), atol=1e-6)
     assert torch.allclose(run.alpha_v[0], torch.tensor(-0.4).double(), atol=1e-6)
     w = torch.eye(9)[:4]
-    run = psgd(model, NEURON, start=w, **SPEED)
+    run = psgd(model, NEURON, Plan(start=w, **SPEED))
     assert run.alpha_u[0].tolist() == [1, 0, 0, 0] and run.alpha_v[0].tolist() == [0, 1, 0, 0]
-    run = psgd(model, NEURON, replicas=4000, step=0.0, batch=1, samples=1)
+    run = psgd(model, NEURON, Plan(0.0, 1, 1, replicas=4000))
     squared = run.alpha_u[0].square().numpy()              # of a direction uniform on the sphere: Beta(1/2, 4)
     assert stats.kstest(squared, stats.beta(0.5, 4).cdf).pvalue > 0.01
     assert abs(float(run.alpha_u[0].mean())) < 5 / math.sqrt(9 * 4000)
@@ -81,18 +83,17 @@ def test_data_of_finite_size_and_functions_as_sources():
     gen = torch.Generator().manual_seed(3)
     data = torch.randn(5000, 8, generator=gen) * torch.tensor([1.5, 1, 1, 1, 1, 1, 1, 1])
     axes = torch.eye(2, 8)
-    kwargs = {"step": 0.05, "batch": 16, "samples": 16000, "replicas": 40, "directions": axes, "target": "u",
-              "threshold": 0.6}
-    found = psgd(data, NEURON, **kwargs)
+    plan = Plan(0.05, 16, 16000, replicas=40, target="u", threshold=0.6)
+    found = psgd(data, NEURON, plan, directions=axes)
     assert found.fraction_hit == 1                         # the direction of the larger variance, by itself
     scale = torch.tensor([1.5] + 7 * [1.0])
-    drawn = psgd(lambda n, rng: torch.randn(n, 8, generator=rng) * scale, NEURON, **kwargs)
+    drawn = psgd(lambda n, rng: torch.randn(n, 8, generator=rng) * scale, NEURON, plan, directions=axes)
     assert stats.ks_2samp(found.hit.numpy(), drawn.hit.numpy()).pvalue > 0.01
-    blind = psgd(data, NEURON, **SPEED)
+    blind = psgd(data, NEURON, Plan(**SPEED))
     assert blind.alpha_u.isnan().all() and blind.hit.isinf().all() and not blind.w.isnan().any()
     # one row only: every batch is that row with noise, and all replicas find the same overlap with it, up to sign
     row = torch.nn.functional.normalize(torch.ones(1, 8)) * 3
-    run = psgd(row, NEURON, step=0.05, batch=16, samples=8000, replicas=20, directions=axes)
+    run = psgd(row, NEURON, Plan(0.05, 16, 8000, replicas=20), directions=axes)
     overlap = (run.w @ row[0]).abs()                       # 2.0 ± 0.03; of random directions 0.9 ± 0.6
     assert float(overlap.min()) > 1.7 and float(overlap.std()) < 0.1
 
@@ -100,17 +101,11 @@ def test_data_of_finite_size_and_functions_as_sources():
 def test_seeds_and_types():
     model = MixedCumulantModel(6)
     state = torch.get_rng_state()
-    a, b, c = (psgd(model, NEURON, seed=seed, replicas=3, **SPEED) for seed in (0, 0, 1))
+    a, b, c = (psgd(model, NEURON, Plan(seed=seed, replicas=3, **SPEED)) for seed in (0, 0, 1))
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(a.w, b.w) and not torch.allclose(a.w, c.w, atol=1e-3)
     assert a.w.dtype == torch.float32 and a.alpha_u.dtype == torch.float64
-    assert psgd(model, NEURON, dtype=torch.float64, **SPEED).w.dtype == torch.float64
-
-
-def test_steps_and_batches():
-    assert step_u(64, 0.2, 8) == pytest.approx(0.2 / 8) and batch_u(64) == 8 and batch_u(3) == 1
-    assert step_v(64, 3.2, 128) == pytest.approx(0.1) and batch_v(64, 3.2) == 128 and batch_v(24, 3.2) == 16
-    assert batch_v(64, 3.2, 0.05) == 64 and batch_v(40, 1e4) == 1
+    assert psgd(model, NEURON, Plan(dtype=torch.float64, **SPEED)).w.dtype == torch.float64
 
 
 @pytest.mark.untyped
@@ -120,26 +115,23 @@ def test_steps_and_batches():
 ], ids=str)
 def test_bad_input(bad, name):
     with pytest.raises(ValueError, match=name):
-        psgd(MixedCumulantModel(6), NEURON, **(SPEED | bad))
+        psgd(MixedCumulantModel(6), NEURON, Plan(**(SPEED | bad)))
 
 
 @pytest.mark.untyped
-def test_bad_sources_and_scales():
+def test_bad_sources():
     data = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
-    for bad, name in (({"target": "u"}, "target"), ({"start": (0.1, 0.1)}, "start"),
-                      ({"directions": torch.eye(2, 4)}, "directions"),
-                      ({"directions": 2 * torch.eye(2, 5)}, "directions: deviation from orthonormal = 3"),
-                      ({"directions": torch.ones(2, 5) / 5**0.5}, "directions: deviation from orthonormal = 0.99")):
+    for bad, more, name in (
+        ({"target": "u"}, {}, "target"), ({"start": (0.1, 0.1)}, {}, "start"), ({"start": [0.1, 0.1]}, {}, "start"),
+        ({}, {"directions": torch.eye(2, 4)}, "directions"),
+        ({}, {"directions": 2 * torch.eye(2, 5)}, "directions: deviation from orthonormal = 3"),
+        ({}, {"directions": torch.ones(2, 5) / 5**0.5}, "directions: deviation from orthonormal = 0.99"),
+    ):
         with pytest.raises(ValueError, match=name):
-            psgd(data, NEURON, **(SPEED | bad))
+            psgd(data, NEURON, Plan(**SPEED, **bad), **more)
     with pytest.raises(ValueError, match="source"):
-        psgd(data[:0], NEURON, **SPEED)
+        psgd(data[:0], NEURON, Plan(**SPEED))
     with pytest.raises(ValueError, match=r"source = \(9, 5\): must be of shape \(1, d\)"):
-        psgd(lambda count, rng: data, NEURON, **SPEED)
+        psgd(lambda count, rng: data, NEURON, Plan(**SPEED))
     with pytest.raises(ValueError, match="d = 2"):
-        psgd(MixedCumulantModel(2), NEURON, start=(0.1, 0.1), **SPEED)
-    for call, name in ((lambda: step_u(0, 1.0, 1), "d"), (lambda: step_u(4, -1.0, 1), "delta"),
-                       (lambda: step_v(4, 1.0, 0), "batch"), (lambda: batch_u(0), "d"),
-                       (lambda: batch_v(50, 0.0), "delta0"), (lambda: batch_v(50, 1.0, -1.0), "step")):
-        with pytest.raises(ValueError, match=name):
-            call()
+        psgd(MixedCumulantModel(2), NEURON, Plan(start=(0.1, 0.1), **SPEED))

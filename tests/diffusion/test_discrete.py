@@ -59,6 +59,10 @@ def every(process, length=1):
     return torch.cartesian_prod(*[torch.arange(process.states)] * length).view(-1, length)
 
 
+def masking(T):
+    return 1 - torch.arange(T + 1, dtype=torch.float64) / T
+
+
 def brute_divergence(process, x0, x_t, t, logits):
     q = process.posterior(x_t, t, F.one_hot(x0, process.v).double())
     p = process.posterior(x_t, t, logits.softmax(-1))
@@ -75,7 +79,6 @@ def test_schedules():
         product *= 1 - (1e-3 + (0.1 - 1e-3) * t / 200)
         assert table[t] == pytest.approx(product, rel=1e-12)
     assert table[0] == pytest.approx(0.999)
-    assert discrete.masking_alpha_bar(4).tolist() == [1.0, 0.75, 0.5, 0.25, 0.0]
     assert Uniform(5, schedule.alpha_bar_cosine(np.arange(11) / 10)).T == 10    # any schedule, as numpy
 
 
@@ -168,7 +171,7 @@ def test_times_per_string():
 
 def test_noise_is_nested_in_time_and_drawn_row_by_row():
     x0 = torch.zeros(500, 8, dtype=torch.int64)
-    process = Uniform(50, discrete.masking_alpha_bar(10))
+    process = Uniform(50, masking(10))
     one, two = process.noised(x0, 3, seed=0), process.noised(x0, 7, seed=0)
     assert torch.equal(one[one > 0], two[one > 0]) and (two > 0).sum() > (one > 0).sum()
     rng = torch.Generator().manual_seed(0)
@@ -264,7 +267,7 @@ def test_one_token_is_always_masked():
 
 def masked_bound(T):
     """Exact bound on ln(number of strings) by enumeration over times, masks and strings."""
-    process, total = Masked(3, discrete.masking_alpha_bar(T)), 0.0
+    process, total = Masked(3, masking(T)), 0.0
     x0 = STRINGS.repeat_interleave(16, 0)
     hidden = torch.cartesian_prod(*[torch.tensor([False, True])] * 4).repeat(len(STRINGS), 1)
     x_t = x0.masked_fill(hidden, 3)
@@ -289,13 +292,13 @@ def test_masked_bound_falls_to_the_entropy():
 
 def test_masked_loss_samples_the_bound():
     T = 10
-    loss = variational_loss(Masked(3, discrete.masking_alpha_bar(T)), exact, STRINGS.repeat(1000, 1), seed=0,
+    loss = variational_loss(Masked(3, masking(T)), exact, STRINGS.repeat(1000, 1), seed=0,
                             dtype=torch.float64)
     assert abs(loss.mean() - masked_bound(T) / (4 * T)) < 4 * loss.std() / len(loss) ** 0.5
 
 
 def uniform_bound(T, denoiser):
-    process = Uniform(3, discrete.masking_alpha_bar(T))
+    process = Uniform(3, masking(T))
     x_t, products, total = every(process, 4), chain(process)[1], 0.0
     for t in range(1, T + 1):
         logits = denoiser(process.likelihood(x_t, t, dtype=torch.float64))
@@ -310,7 +313,7 @@ def test_uniform_bound_falls_to_the_entropy_with_the_leave_one_out_posterior_onl
     excess, plain = ([uniform_bound(T, f) - ENTROPY for T in (20, 40)] for f in (leave_one_out, exact))
     assert excess[1] > 0 and 1.7 < excess[0] / excess[1] < 2                     # ~ ln T/T: to zero
     assert 10 * excess[1] < plain[1] < 100 and plain[1] > 0.8 * plain[0]         # stays
-    loss = variational_loss(Uniform(3, discrete.masking_alpha_bar(20)), leave_one_out, STRINGS.repeat(1000, 1),
+    loss = variational_loss(Uniform(3, masking(20)), leave_one_out, STRINGS.repeat(1000, 1),
                             seed=0, dtype=torch.float64)
     assert abs(loss.mean() * 80 - (excess[0] + ENTROPY)) < 4 * 80 * loss.std() / len(loss) ** 0.5
 
@@ -362,7 +365,7 @@ LOSSES = [
     lambda f, x, rng: any_order_loss(f, x, 12, seed=rng),
     lambda f, x, rng: variational_loss(Uniform(12, discrete.linear_alpha_bar()), f, x, seed=rng, t=40),
     lambda f, x, rng: variational_loss(Uniform(12, [1.0, 0.5, 0.0]), f, x, seed=rng, t=1),
-    lambda f, x, rng: variational_loss(Masked(12, discrete.masking_alpha_bar(20)), f, x, seed=rng, t=9),
+    lambda f, x, rng: variational_loss(Masked(12, masking(20)), f, x, seed=rng, t=9),
 ]
 
 
@@ -424,8 +427,6 @@ P0 = torch.full((2, 4, V), 1 / V)
     (lambda: Masked(3, [1.0, math.nan]), "alpha_bar"),
     (lambda: Masked(3, [1.0, -0.1]), "alpha_bar"),
     (lambda: discrete.linear_alpha_bar(0), "T = 0"),
-    (lambda: discrete.linear_alpha_bar(5, 0.2, 0.1), "beta_max"),
-    (lambda: discrete.masking_alpha_bar(0), "T = 0"),
     (lambda: U.noised(X, 4, seed=0), "t = 4"),
     (lambda: U.noised(X, -1, seed=0), "t = -1"),
     (lambda: U.noised(X, 1.5, seed=0), "t = 1.5"),

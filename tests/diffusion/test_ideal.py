@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch.distributions import MultivariateNormal
 
 from hierlib import lab
-from hierlib.diffusion import gaussian, ideal
-from hierlib.diffusion.ideal import Empirical, GaussianMixture, Wiener
+from hierlib.diffusion import gaussian
+from hierlib.diffusion.ideal import Empirical, Wiener
 
 D64 = torch.float64
 
@@ -89,50 +89,26 @@ def test_wiener_fitted_is_the_best_affine_denoiser_of_the_sample():
     assert float((left**2).mean()) == pytest.approx(wiener.mmse(0.7), rel=1e-9)
 
 
-def log_p(x, alpha_bar, means, C, weights):
-    a = math.sqrt(alpha_bar)
-    noised = a**2 * C + (1 - alpha_bar) * torch.eye(C.shape[0], dtype=D64)
-    return MixtureSameFamily(Categorical(weights), MultivariateNormal(a * means, noised)).log_prob(x)
-
-
-@given(K=st.integers(1, 5), d=st.integers(1, 5), alpha_bar=st.floats(0.01, 0.98), seed=st.integers(0, 99),
-       points=st.booleans())
-def test_tweedie(K, d, alpha_bar, seed, points):
-    """√ᾱ x̂0 = x_t + (1−ᾱ) ∇ log p(x_t), with torch's densities and automatic derivatives."""
-    means, C = 2 * normal(K, d, seed=seed), covariance(d, seed=seed)
-    weights = torch.ones(K, dtype=D64) if points else torch.linspace(0.5, 2, K, dtype=D64)
-    C = torch.zeros_like(C) if points else C
-    denoiser = Empirical(means) if points else GaussianMixture(means, C, weights)
+@given(d=st.integers(1, 5), alpha_bar=st.floats(0.01, 0.98), seed=st.integers(0, 99))
+def test_tweedie(d, alpha_bar, seed):
+    """√ᾱ x̂0 = x_t + (1−ᾱ) ∇ log p(x_t), with torch's density and automatic derivative."""
+    m, C, a = 2 * normal(d, seed=seed), covariance(d, seed=seed), math.sqrt(alpha_bar)
     x = normal(6, d, seed=seed + 1).requires_grad_()
-    score, = torch.autograd.grad(log_p(x, alpha_bar, means, C, weights).sum(), x)
-    expected = (x + (1 - alpha_bar) * score).detach() / math.sqrt(alpha_bar)
-    assert torch.allclose(denoiser(x.detach(), alpha_bar), expected, rtol=1e-8, atol=1e-8)
-
-
-def test_special_mixtures_agree():
-    means, C, x = normal(5, 3), covariance(3), normal(7, 3, seed=2)
-    mixture = GaussianMixture(means[:1], C, torch.tensor([3.0], dtype=D64))
-    assert torch.allclose(mixture(x, 0.4), Wiener(means[0], C)(x, 0.4), atol=1e-12)
-    points = GaussianMixture(means, torch.zeros(3, 3, dtype=D64))
-    assert torch.allclose(points(x, 0.4), Empirical(means)(x, 0.4), atol=1e-12)
-    assert torch.allclose(points.weights(x, 0.4), Empirical(means).weights(x, 0.4), atol=1e-12)
-    doubled = torch.cat([means, means[:2]])
-    twice = torch.tensor([2.0, 2, 1, 1, 1], dtype=D64)
-    assert torch.allclose(Empirical(doubled)(x, 0.4), GaussianMixture(means, None, twice)(x, 0.4), atol=1e-12)
+    density = MultivariateNormal(a * m, a**2 * C + (1 - alpha_bar) * torch.eye(d, dtype=D64))
+    score, = torch.autograd.grad(density.log_prob(x).sum(), x)
+    expected = (x + (1 - alpha_bar) * score).detach() / a
+    assert torch.allclose(Wiener(m, C)(x.detach(), alpha_bar), expected, rtol=1e-8, atol=1e-8)
 
 
 def test_two_clusters_along_a_line():
-    """x0 = r ν + √(1−r²) z with ν = ±1, as along v in the mixed cumulant model: posterior mean by quadrature."""
+    """x0 = r ν + √(1−r²) z with ν = ±1, as along v in the mixed cumulant model: the posterior mean wins over it."""
     r, alpha_bar = math.sqrt(10 / 11), 0.7
     a, b2 = math.sqrt(alpha_bar), 1 - alpha_bar
-    means = torch.tensor([[r], [-r]], dtype=D64)
-    mixture = GaussianMixture(means, torch.tensor([[1 - r**2]], dtype=D64))
     x = np.linspace(-3, 3, 13)
     x0 = np.linspace(-4, 4, 4001)
     prior = sum(np.exp(-(x0 - nu * r) ** 2 / (2 * (1 - r**2))) for nu in (1, -1))
     joint = prior * np.exp(-(x[:, None] - a * x0) ** 2 / (2 * b2))
     expected = (joint * x0).sum(1) / joint.sum(1)            # trapezoidal: the ends do not count
-    assert mixture(torch.from_numpy(x)[:, None], alpha_bar)[:, 0].numpy() == pytest.approx(expected, abs=1e-10)
     wiener = Wiener(torch.zeros(1, dtype=D64), torch.eye(1, dtype=D64))      # the same mean and variance
     density = joint.sum(1) / joint.sum()
     gap = (density * (expected - wiener(torch.from_numpy(x)[:, None], alpha_bar)[:, 0].numpy()) ** 2).sum()
@@ -143,12 +119,10 @@ def test_levels_per_sample_and_limits():
     data, C = normal(6, 3), covariance(3, rank=1)
     x = normal(4, 3, seed=1)
     alpha_bar = torch.tensor([0.0, 0.3, 0.9, 1.0], dtype=D64)
-    for denoiser in (Empirical(data), Wiener(data[0], C), GaussianMixture(data, C)):
-        rows = torch.cat([denoiser(x[k:k + 1], float(s)) for k, s in enumerate(alpha_bar)])
-        assert torch.allclose(denoiser(x, alpha_bar), rows, atol=1e-9)
-        assert denoiser(x[:0], 0.5).shape == (0, 3)
-    assert torch.allclose(Empirical(data)(x, 0.0), data.mean(0).expand(4, 3), atol=1e-12)
-    assert torch.allclose(Empirical(data)(x, 1.0), data[torch.cdist(x, data).argmin(1)], atol=1e-12)
+    wiener = Wiener(data[0], C)
+    rows = torch.cat([wiener(x[k:k + 1], float(s)) for k, s in enumerate(alpha_bar)])
+    assert torch.allclose(wiener(x, alpha_bar), rows, atol=1e-9)
+    assert wiener(x[:0], 0.5).shape == (0, 3)
     full = Wiener(data[0], covariance(3))
     assert torch.allclose(full(x, 1.0), x, atol=1e-8) and full.mmse(1.0) == pytest.approx(0, abs=1e-11)
     assert full.mmse(0.0) == pytest.approx(float(covariance(3).trace()) / 3, rel=1e-12)
@@ -166,47 +140,26 @@ def test_levels_per_sample_and_limits():
 def test_limits_in_every_dtype(dtype, level, s):
     data, C = normal(6, 3).to(dtype), torch.diag(torch.tensor([2.0, 0.5, 0.0])).to(dtype)
     x, alpha_bar = normal(4, 3, seed=1).to(dtype), torch.full((4,), s, dtype=dtype) if level is None else level(s)
-    nearest = data[torch.cdist(x.double(), data.double()).argmin(1)]
-    memory = nearest if s else data.double().mean(0).expand(4, 3)
     filtered = torch.cat([x[:, :2], data[:1, 2:].expand(4, 1)], 1) if s else data[:1].expand(4, 3)
     rounding = max(2 * torch.finfo(dtype).eps, 1e-11)               # 1e-12 of the variance at ᾱ = 1
-    for denoiser, right in ((Empirical(data), memory), (Wiener(data[0], C), filtered),
-                            (GaussianMixture(data, 0 * C), memory)):
-        found, weights = denoiser(x, alpha_bar), denoiser.weights(x, alpha_bar)
-        assert found.dtype == dtype and torch.allclose(found.double(), right.double(), rtol=rounding, atol=rounding)
-        assert weights.dtype == dtype and torch.allclose(weights.double().sum(1), torch.ones(4, dtype=D64), atol=0.01)
-
-
-def test_weights_of_any_scale_and_many_points_in_half_precision():
-    data, x, p = normal(6, 3), normal(4, 3, seed=1), torch.arange(1, 7, dtype=D64)
-    for scale in (1e-310, 1e307):
-        right, found = (GaussianMixture(data, weights=weights)(x, 0.5) for weights in (p, scale * p))
-        assert torch.allclose(found, right, rtol=1e-12, atol=1e-12)
-    many = normal(70_000, 1).half()                                       # more than float16 can count
-    mean = float(many.double().mean())
-    assert abs(float(Empirical(many)(torch.zeros(1, 1).half(), 0.0)) - mean) < 1e-3
+    found = Wiener(data[0], C)(x, alpha_bar)
+    assert found.dtype == dtype and torch.allclose(found.double(), filtered.double(), rtol=rounding, atol=rounding)
 
 
 def test_autocast_does_not_round():
-    data, x = normal(6, 3).float(), normal(4, 3, seed=1).float()
-    for denoiser in (Empirical(data), Wiener(data[0], covariance(3).float())):
-        plain = denoiser(x, 0.5), denoiser.weights(x, 0.5)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = denoiser(x, 0.5), denoiser.weights(x, 0.5)
-        assert all(torch.equal(a, b) for a, b in zip(plain, found, strict=True))
+    wiener, x = Wiener(normal(3).float(), covariance(3).float()), normal(4, 3, seed=1).float()
+    plain = wiener(x, 0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(wiener(x, 0.5), plain)
 
 
-def test_images_chunks_and_precision(monkeypatch):
-    data, x = 100 + normal(9, 2, 4, 4), normal(5, 2, 4, 4, seed=1)
-    x_t = gaussian.noised(data[:5] + 0.1 * x, 0.9, x)
-    alpha_bar = torch.full((5,), 0.9, dtype=D64)
-    memory = Empirical(data)
-    exact = memory(x_t, alpha_bar)
-    assert exact.shape == x_t.shape and memory.weights(x_t, 0.9).shape == (5, 9)
-    single = Empirical(data.float())(x_t.float(), 0.9)       # squares of 100 would not leave enough digits
-    assert single.dtype == torch.float32 and (single - exact).abs().max() < 1e-2
-    monkeypatch.setattr(ideal, "ENTRIES", 64)
-    assert torch.allclose(memory(x_t, alpha_bar), exact, atol=1e-10)
+def test_images_and_precision():
+    data, x = 100 + normal(50, 2, 2, 2), normal(5, 2, 2, 2, seed=1)
+    x_t, wiener = gaussian.noised(data[:5] + 0.1 * x, 0.9, x), Wiener.fit(data)
+    exact = wiener(x_t, torch.full((5,), 0.9, dtype=D64))
+    assert exact.shape == x_t.shape and torch.allclose(exact, wiener(x_t, 0.9))
+    single = Wiener.fit(data.float())(x_t.float(), 0.9)             # the mean is taken out before anything is squared
+    assert single.dtype == torch.float32 and (single - exact).abs().max() < 1e-3
 
 
 POINT, SQUARE = torch.zeros(2), torch.eye(2)
@@ -217,15 +170,44 @@ POINT, SQUARE = torch.zeros(2), torch.eye(2)
     (lambda: Wiener(POINT, torch.tensor([[1.0, 0.2], [0.0, 1.0]])), "covariance"),
     (lambda: Wiener(POINT, torch.tensor([[1.0, 2.0], [2.0, 1.0]])), "covariance"),
     (lambda: Wiener(POINT, torch.tensor([[1.0, math.nan], [math.nan, 1.0]])), "covariance"),
+    (lambda: Wiener(torch.zeros(0), torch.zeros(0, 0)), "covariance"),
     (lambda: Wiener.fit(torch.zeros(0, 2)), "x"),
     (lambda: Wiener(POINT, SQUARE)(torch.zeros(1, 3), 0.5), "x_t"),
     (lambda: Wiener(POINT, SQUARE)(torch.zeros(1, 2), 1.5), "alpha_bar"),
     (lambda: Wiener(POINT, SQUARE)(torch.zeros(1, 2), torch.full((2,), 0.5)), "alpha_bar"),
     (lambda: Wiener(POINT, SQUARE).mmse(-0.1), "alpha_bar"),
-    (lambda: Empirical(torch.zeros(0, 2)), "means"),
-    (lambda: GaussianMixture(torch.zeros(2, 2), SQUARE, torch.tensor([1.0, 0.0])), "weights"),
-    (lambda: GaussianMixture(torch.zeros(2, 2), SQUARE, torch.ones(2).neg()), "weights"),
 ])
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=rf"^{name} = "):
         call()
+
+
+@given(K=st.integers(1, 5), d=st.integers(1, 5), alpha_bar=st.floats(0.01, 0.98), seed=st.integers(0, 99))
+def test_empirical_obeys_tweedie(K, d, alpha_bar, seed):
+    """√ᾱ x̂0 = x_t + (1−ᾱ) ∇ log p(x_t), with automatic derivatives of the mixture's density."""
+    data, a, b2 = 2 * normal(K, d, seed=seed), math.sqrt(alpha_bar), 1 - alpha_bar
+    x = normal(6, d, seed=seed + 1).requires_grad_()
+    log_p = (-(x[:, None] - a * data).square().sum(-1) / (2 * b2)).logsumexp(1)
+    score, = torch.autograd.grad(log_p.sum(), x)
+    expected = (x + b2 * score).detach() / a
+    assert torch.allclose(Empirical(data)(x.detach(), alpha_bar), expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, D64])
+@pytest.mark.parametrize("level", [float, lambda s: torch.full((4,), s)])
+@pytest.mark.parametrize("s", [0.0, 1.0])
+def test_empirical_at_the_ends_in_every_dtype(dtype, level, s):
+    data, x = (100 + normal(6, 3)).to(dtype), (100 + normal(4, 3, seed=1)).to(dtype)
+    wide = data.double()
+    right = wide[torch.cdist(x.double(), wide).argmin(1)] if s else wide.mean(0).expand(4, 3)
+    found = Empirical(data)(x, level(s))
+    assert found.dtype == dtype and torch.allclose(found.double(), right, rtol=2 * torch.finfo(dtype).eps, atol=1e-11)
+
+
+@pytest.mark.untyped
+def test_empirical_refuses_what_does_not_fit():
+    for call, message in ((lambda: Empirical(torch.zeros(0, 2)), r"data = \(0, 2\)"),
+                          (lambda: Empirical(torch.ones(2, 3))(torch.ones(1, 2), 0.5), r"x_t = \(1, 2\)"),
+                          (lambda: Empirical(torch.ones(2, 3))(torch.ones(1, 3), 1.5), "alpha_bar")):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -17,28 +17,49 @@ from hierlib.lab.claims import Claim, parse
 from tools import execute
 
 
-@pytest.mark.parametrize(("statement", "interval"), [
+@pytest.mark.parametrize(("text", "bounds"), [
     ("0.62 ± 0.01", (0.61, 0.63)), ("−3 ± 10%", (-3.3, -2.7)), ("[0.7, 0.9]", (0.7, 0.9)), ("> 0.9", (0.9, np.inf)),
     ("≤ 1e-9", (-np.inf, 1e-9)), ("< .05", (-np.inf, 0.05)), ("≥ -2", (-2.0, np.inf)), ("1.5e2 ± 1", (149.0, 151.0)),
 ])
-def test_statements_are_read_as_written(statement, interval):
-    assert parse(statement) == pytest.approx(interval)
+def test_intervals_are_read_as_written(text, bounds):
+    assert parse(text) == pytest.approx(bounds)
 
 
-@pytest.mark.parametrize("statement", ["", "about 3", "3", "[2, 1]", "1 ± 0", "1 ± -1", "3 ± 1 or so", "= 3"])
-def test_statements_that_claim_nothing_are_refused(statement):
-    with pytest.raises(ValueError, match="statement"):
-        parse(statement)
+@pytest.mark.parametrize("interval", ["", "about 3", "3", "[2, 1]", "1 ± 0", "1 ± -1", "3 ± 1 or so", "= 3"])
+def test_intervals_that_claim_nothing_are_refused(interval):
+    with pytest.raises(ValueError, match="interval"):
+        parse(interval)
 
 
-def test_claim_is_text_test_and_display():
-    made = lab.claim("x.y", torch.tensor(0.615), "0.62 ± 0.01", about="a < b", source="this book", paper="0.6")
-    assert made.holds and repr(made) == "[claim x.y] 0.62 ± 0.01: holds"
+def claim(measured, interval, **more):
+    """Return the claim "x.y" that a chapter makes."""
+    claims = lab.Claims("x", source="this book")
+    make = claims.finding if "verdict" in more else claims.check
+    make("y", measured, interval, "a < b", **more)
+    return claims["y"]
+
+
+def test_check_is_text_test_and_display():
+    made = claim(torch.tensor(0.615), "0.62 ± 0.01")
+    assert made.holds and repr(made) == "[check x.y] 0.62 ± 0.01: holds"
     data, metadata = made._repr_mimebundle_()
     assert "a &lt; b" in data["text/html"] and '<span class="measured">0.615</span>' in data["text/html"]
     assert "0.615" not in data["text/plain"]
-    assert metadata["claim"] == {"name": "x.y", "statement": "0.62 ± 0.01", "measured": 0.615, "about": "a < b",
-                                 "source": "this book", "paper": "0.6", "holds": True}
+    assert metadata["claim"] == {"name": "x.y", "interval": "0.62 ± 0.01", "measured": 0.615, "about": "a < b",
+                                 "paper": "", "source": "this book", "error": None, "verdict": "", "holds": True}
+
+
+def test_finding_has_an_error_a_paper_and_a_verdict():
+    made = claim(0.615, "> 0.5", paper="0.7", error=np.float32(0.0041), verdict="not reproduced", source="A 2024")
+    assert repr(made) == "[finding x.y] not reproduced; > 0.5: holds"
+    data, metadata = made._repr_mimebundle_()
+    assert all(text in data["text/html"] for text in ("0.615 ± 0.004", "the paper 0.7", "not reproduced", "A 2024"))
+    assert metadata["claim"]["error"] == pytest.approx(0.0041) and type(metadata["claim"]["error"]) is float
+    with pytest.raises(ValueError, match=r"verdict = 'true': must be one of 'reproduced', "):
+        claim(0.6, "> 0.5", verdict="true")
+    assert claim(0.6, "> 0.5", verdict="new here", error=float("nan")).error is None
+    with pytest.raises(ValueError, match="error = -1"):
+        claim(0.6, "> 0.5", verdict="reproduced", error=-1)
 
 
 @pytest.fixture(params=["strict", "exploring"])
@@ -54,14 +75,14 @@ def strict(request, monkeypatch):
 @pytest.mark.parametrize("measured", [0.64, float("nan"), float("inf"), float("-inf")])
 def test_a_wrong_claim_raises_in_ci_and_warns_an_explorer(measured, strict):
     with pytest.raises(lab.ClaimError) if strict else pytest.warns(lab.ClaimWarning) as told:
-        lab.claim("x.y", measured, "0.62 ± 0.01")
+        claim(measured, "0.62 ± 0.01")
     assert re.search(r"x\.y.*FAILS", str(told.value if strict else told[0].message))
 
 
-@pytest.mark.parametrize("statement", ["< 1", "> 1", "1 ± 0.1"])
+@pytest.mark.parametrize("interval", ["< 1", "> 1", "1 ± 0.1"])
 @pytest.mark.parametrize("measured", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_no_number_fails_every_claim_as_valid_json(statement, measured):
-    made = Claim("x.y", statement, measured)
+def test_what_is_no_number_fails_every_claim_as_valid_json(interval, measured):
+    made = Claim("x.y", interval, measured, "a", "b")
     data, metadata = made._repr_mimebundle_()
     assert not made.holds and metadata["claim"]["measured"] is None
     assert json.loads(json.dumps(metadata, allow_nan=False)) == metadata
@@ -77,9 +98,9 @@ def test_claim_in_a_kernel_displays_and_glues(monkeypatch, strict):
     monkeypatch.setattr(IPython, "get_ipython", lambda: object())
     monkeypatch.setattr(IPython.display, "display", lambda *a, **k: shown.append((a, k)))
     with pytest.raises(lab.ClaimError) if strict else contextlib.nullcontext():
-        lab.claim("x.y", 9.0, "< 1")                        # shown even when it fails
+        claim(9.0, "< 1")                                   # shown even when it fails
     box = shown[0][0][0]
-    assert repr(box) == "[claim x.y] < 1: FAILS"
+    assert repr(box) == "[check x.y] < 1: FAILS"
     page = box._repr_mimebundle_()[0]["text/html"]
     assert "claim-fails" in page and "border" in page and "interval that was checked for the stored sizes" in page
     assert shown[1][0][0] == {"application/papermill.record/text/plain": "< 1"}
@@ -89,7 +110,7 @@ def test_claim_in_a_kernel_displays_and_glues(monkeypatch, strict):
 def test_strictness_is_0_or_1(monkeypatch):
     monkeypatch.setenv("HIERLIB_STRICT", "yes")
     with pytest.raises(ValueError, match="HIERLIB_STRICT = 'yes': must be one of '0', '1'"):
-        lab.claim("x.y", 9.0, "< 1")
+        claim(9.0, "< 1")
 
 
 def test_scale_and_device(monkeypatch):
@@ -137,7 +158,9 @@ def test_streams_are_reproducible_and_independent():
     (lambda: checks.real("x", "a"), "x = 'a'"), (lambda: checks.real("x", 2, 0, 1), "x = 2"),
     (lambda: checks.positive("x", 0), "x = 0: must be positive"), (lambda: checks.positive("x", 3, 2), "x = 3"),
     (lambda: checks.positive("x", 0.0, 2), r"x = 0.0: must be in \(0, 2\]"),
-    (lambda: checks.positive("x", float("nan")), "x = nan"),
+    (lambda: checks.positive("x", float("nan")), "x = nan"), (lambda: checks.integers(1, v=3, m=0), "m = 0: must be"),
+    (lambda: checks.reals(0, 1, a=0.5, b=2), r"b = 2: must be .* \[0, 1\]"),
+    (lambda: checks.positives(a=1, b=0), "b = 0: must be positive"),
 ])
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=name):
@@ -190,7 +213,7 @@ def test_palette_is_legible_on_light_and_dark():
         linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
         return linear @ [0.2126, 0.7152, 0.0722]
 
-    for colour in (*figure.PALETTE, *figure.levels(8)):
+    for colour in (*figure.PALETTE, *figure.colours(8)):
         contrast = [(max(luminance(colour), luminance(page)) + 0.05) / (min(luminance(colour), luminance(page)) + 0.05)
                     for page in ("#ffffff", "#121212")]
         assert min(contrast) > 2.0, (colour, contrast)

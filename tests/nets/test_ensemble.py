@@ -185,7 +185,7 @@ def test_large_members_are_called_one_by_one_on_a_cpu(batched, monkeypatch):
     calls = []
     monkeypatch.setattr("hierlib.nets.ensemble.SMALL", count(MLP(2, 2, 3, 1)) * N - (not batched))
     ensemble = Ensemble([MLP(2, 2, 3, 1, seed=k) for k in range(E)])
-    monkeypatch.setattr(ensemble, "_batched", lambda states, x, shared: calls.append(len(x)) or x)
+    monkeypatch.setattr(ensemble, "_batched", lambda states, inputs, shared: calls.append(len(inputs[0])) or inputs[0])
     ensemble(torch.zeros(E, N, 2))
     assert calls == ([E] if batched else [1] * E)
     ensemble(torch.zeros(N, 2), shared=True)

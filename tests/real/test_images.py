@@ -1,3 +1,4 @@
+import hashlib
 import importlib.util
 import pickle
 import re
@@ -6,19 +7,18 @@ import struct
 import sys
 import types
 import urllib.error
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.image import imread
 from scipy import stats
-from torch.nn.functional import fold, unfold
+from torch.nn.functional import unfold
 
 from hierlib.lab import generator
 from hierlib.real import images
-from hierlib.real.cifar import image_tensor
+from hierlib.real.images import _patches
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,10 @@ def test_photographs_are_the_files_of_the_packages(photographs):
     assert all(x.dtype == torch.float32 and x.min() >= 0 and x.max() <= 1 for x in photographs.values())
     folder = importlib.util.find_spec("skimage").submodule_search_locations[0]
     pixels = imread(f"{folder}/data/chelsea.png").astype(np.float64)[:, :, :3]           # matplotlib's own reader
-    colour = images.photographs("chelsea", gray=False, pool=1)["chelsea"]
-    np.testing.assert_allclose(colour.permute(1, 2, 0), pixels, atol=1e-6)
-    gray = pixels @ [.299, .587, .114]
-    pooled = gray[:300, :450].reshape(150, 2, 225, 2).mean((1, 3))
-    np.testing.assert_allclose(photographs["chelsea"][0], pooled, atol=1e-6)
-    np.testing.assert_allclose(images.photographs(["chelsea"], pool=3)["chelsea"][0],
-                               gray[:300, :450].reshape(100, 3, 150, 3).mean((1, 3)), atol=1e-6)
+    pooled = pixels[:300, :450].reshape(150, 2, 225, 2, 3).mean((1, 3))
+    colour = images.photographs("chelsea", gray=False)["chelsea"]
+    np.testing.assert_allclose(colour.permute(1, 2, 0), pooled, atol=1e-6)
+    np.testing.assert_allclose(photographs["chelsea"][0], pooled @ [.299, .587, .114], atol=1e-6)
     assert list(images.photographs(gray=False)) == [name for name in images.NAMES if name != "camera"]
 
 
@@ -90,6 +87,11 @@ def test_power_spectrum_of_natural_scenes(photographs):
     assert abs(radial_slope(noise)) < .2, "white noise is flat"
 
 
+def everywhere(whole, size):
+    """All patches of all images, by torch's own unfold; at every place one."""
+    return torch.cat([unfold(x[None], size)[0].T.view(-1, len(x), size, size) for x in whole.values()])
+
+
 def excess_kurtosis(x: torch.Tensor) -> torch.Tensor:
     """Excess kurtosis of the principal components."""
     x = x.flatten(1).double() - x.flatten(1).double().mean(0)
@@ -99,66 +101,42 @@ def excess_kurtosis(x: torch.Tensor) -> torch.Tensor:
 
 def test_principal_components_have_heavy_tails(photographs):
     for part, expected in zip(images.split(photographs), (12.9, 15.7)):
-        kurtosis = excess_kurtosis(images.patches(part, 8, stride=2))
+        kurtosis = excess_kurtosis(torch.cat([unfold(x[None], 8, stride=2)[0].T for x in part.values()]))
         assert kurtosis.median() == pytest.approx(expected, rel=.1)           # no sampling: decoders of JPEG may differ
     assert excess_kurtosis(torch.randn(30000, 64, generator=generator(0, "test"))).abs().max() < .2
 
 
-def test_split_by_region_shares_no_pixel():
+def test_split_shares_no_pixel():
     whole = numbered((1, 5, 40), (1, 7, 21))
-    train, test = images.split(whole, test=0.25)
+    train, test = images.split(whole)
     assert [x.shape for x in train.values()] == [(1, 5, 30), (1, 7, 16)]
     seen = torch.cat([x.flatten() for part in (train, test) for x in part.values()]).sort().values
     assert torch.equal(seen, torch.arange(5 * 40 + 7 * 21).float())
     for name, x in whole.items():
         assert torch.equal(torch.cat([train[name], test[name]], -1), x), "training left, test right"
-    assert [x.shape[-1] for x in images.split(whole, test=0.5)[0].values()] == [20, 10]
 
 
-def test_split_by_photograph():
-    whole = numbered(*[(1, 4, 4)] * 8)
-    train, test = images.split(whole, by="photograph")
-    assert list(train) == [f"i{k}" for k in range(6)] and list(test) == ["i6", "i7"]
-    train, test = images.split(whole, by="photograph", names=["i5", "i0"])
-    assert list(test) == ["i0", "i5"] and list(train) == ["i1", "i2", "i3", "i4", "i6", "i7"]
-    assert test["i5"] is whole["i5"]
-    assert list(images.split(whole, by="photograph", names="i2")[1]) == ["i2"]
-    assert len(images.split(whole, by="photograph", test=0.01)[1]) == 1
+def patches(whole, size, n, seed):
+    return _patches([x[None] for x in whole.values()], size, n, generator(seed, "test"))
 
 
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(6, 15), st.integers(6, 15), st.integers(1, 3))
-def test_patches_on_a_grid_are_those_of_torch(size, stride, height, width, channels):
-    whole = numbered((channels, height, width), (channels, width, height))
-    expected = torch.cat([unfold(x[None], size, stride=stride)[0].T.view(-1, channels, size, size)
-                          for x in whole.values()])
-    assert torch.equal(images.patches(whole, size, stride=stride), expected)
-
-
-def test_patches_tile_by_default():
-    whole = numbered((2, 12, 8))
-    tiles = images.patches(whole, 4)
-    assert torch.equal(fold(tiles.flatten(1).T[None], (12, 8), 4, stride=4)[0], whole["i0"])
-
-
-def test_random_patches_are_uniform_over_the_places_of_all_images():
-    whole = numbered((1, 6, 9), (1, 4, 5))
-    drawn = images.patches(whole, 3, n=20000, seed=1)
-    everywhere = images.patches(whole, 3, stride=1)
-    first = {int(x[0, 0, 0]): k for k, x in enumerate(everywhere)}
+def test_patches_are_uniform_over_the_places_of_all_images():
+    whole = numbered((2, 6, 9), (2, 4, 5))
+    drawn, _ = patches(whole, 3, 20000, seed=1)
+    possible = everywhere(whole, 3)
+    first = {int(x[0, 0, 0]): k for k, x in enumerate(possible)}
     where = torch.tensor([first[int(x[0, 0, 0])] for x in drawn])
-    assert torch.equal(everywhere[where], drawn)
-    assert len(everywhere) == 4 * 7 + 2 * 3
-    assert stats.chisquare(torch.bincount(where, minlength=len(everywhere))).pvalue > .001
-    assert torch.equal(images.patches(whole, 3, n=50, seed=1), drawn[:50]), "nested in n"
-    assert not torch.equal(images.patches(whole, 3, n=50, seed=2), drawn[:50])
-    assert {int(x[0, 0, 0]) for x in images.patches(whole, 3, n=500, stride=3)} == {0, 3, 6, 27, 30, 33, 54}
-    assert images.patches({k: x.double() for k, x in whole.items()}, 3, n=5).dtype == torch.float64
+    assert torch.equal(possible[where], drawn)
+    assert len(possible) == 4 * 7 + 2 * 3
+    assert stats.chisquare(torch.bincount(where, minlength=len(possible))).pvalue > .001
+    assert torch.equal(patches(whole, 3, 50, seed=1)[0], drawn[:50]), "nested in n"
+    assert not torch.equal(patches(whole, 3, 50, seed=2)[0], drawn[:50])
 
 
 def test_groups_are_blocks_of_about_64_pixels_around_the_centre():
     whole = numbered((1, 128, 200), (1, 20, 64))              # 2 × 3 blocks of 64 × 66.7 pixels, and 1 × 1
-    x, groups = images.patches(whole, 16, n=3000, seed=3, groups=True)
-    assert groups.dtype == torch.int64 and torch.equal(images.patches(whole, 16, n=3000, seed=3), x)
+    x, groups = patches(whole, 16, 3000, seed=3)
+    assert groups.dtype == torch.int64
     corner = x[:, 0, 0, 0].long()
     row, column = corner // 200 + 8, corner % 200 + 8
     expected = (row >= 64) * 3 + (column >= 200 / 3).long() + (column >= 400 / 3)
@@ -175,7 +153,6 @@ def test_standardise():
     assert abs(float(z.mean())) < 1e-4 and float(z.std(correction=0)) == pytest.approx(1, abs=1e-5)
     torch.testing.assert_close(scale.invert(z), x, rtol=1e-5, atol=1e-5)
     assert scale.apply(torch.tensor([7.])) != 0, "only what it was fitted on gets mean 0"
-    assert images.Standardise.fit({"a": x[0], "b": x[1]}) == images.Standardise.fit(x[:2])
 
 
 def batch(pixels: np.ndarray, labels: list[int]) -> bytes:
@@ -200,19 +177,66 @@ def made(seed: int, n: int = 4) -> tuple[np.ndarray, list[int]]:
     return rng.integers(0, 256, (n, 3072), dtype=np.uint8), rng.integers(0, 10, n).tolist()
 
 
-@pytest.fixture
-def cifar(tmp_path):
+class Stand:
+    """What hierlib uses of CIFAR10 in torchvision 0.28: it reads all files or none, by their checksums `sums`."""
+
+    fetch = staticmethod(lambda root: None)
+
+    def __init__(self, root: str, train: bool = True, download: bool = False):
+        folder = Path(root) / "cifar-10-batches-py"
+        def good():
+            return all((folder / name).is_file() and hashlib.md5((folder / name).read_bytes()).hexdigest() == md5
+                       for name, md5 in self.sums.items())
+        if download and not good():
+            self.fetch(root)
+        if not good():
+            raise RuntimeError("Dataset not found or corrupted. You can use download=True to download it")
+        parts = [pickle.loads((folder / name).read_bytes(), encoding="latin1")
+                 for name in self.sums if name.startswith("data" if train else "test")]
+        self.data = np.vstack([part["data"] for part in parts]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        self.targets = [label for part in parts for label in part["labels"]]
+
+
+def genuine():
+    """Return torchvision's own class, or None where there is none that this torch can import."""
+    try:
+        from torchvision.datasets import CIFAR10
+        return CIFAR10
+    except Exception:
+        return None
+
+
+@pytest.fixture(params=["stand-in"] + ["torchvision"] * (genuine() is not None))
+def cifar(request, tmp_path, monkeypatch):
     """A small CIFAR-10: five training batches of 4 images, seeds 1 … 5, and a test batch, seed 6."""
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for k in range(1, 6):
         (folder / f"data_batch_{k}").write_bytes(batch(*made(k)))
     (folder / "test_batch").write_bytes(batch(*made(6)))
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    if request.param == "stand-in":
+        kind = type("CIFAR10", (Stand,), {"sums": sums})
+    else:
+        meta = folder / "batches.meta"
+        meta.write_bytes(pickle.dumps({"label_names": list("abcdefghij")}, 2))
+        sums["batches.meta"] = hashlib.md5(meta.read_bytes()).hexdigest()
+        kind = type("CIFAR10", (genuine(),), {
+            "train_list": [[name, sums[name]] for name in sums if name.startswith("data")],
+            "test_list": [["test_batch", sums["test_batch"]]],
+            "meta": {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]},
+            "download": lambda self: self._check_integrity() or self.fetch(self.root)})
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(CIFAR10=kind))
     return tmp_path
 
 
-def test_the_made_file_is_a_pickle(cifar):
-    content = pickle.loads((cifar / "cifar-10-batches-py/test_batch").read_bytes(), encoding="bytes")
+def fetching(monkeypatch, fetch):
+    monkeypatch.setattr(sys.modules["torchvision.datasets"].CIFAR10, "fetch", staticmethod(fetch), raising=False)
+
+
+def test_the_made_file_is_a_pickle():
+    content = pickle.loads(batch(*made(6)), encoding="bytes")
     assert np.array_equal(content[b"data"], made(6)[0]) and content[b"labels"] == made(6)[1]
 
 
@@ -233,42 +257,51 @@ def test_cifar10_says_what_is_missing(cifar, monkeypatch):
     (cifar / "cifar-10-batches-py/data_batch_4").unlink()
     with pytest.raises(FileNotFoundError, match=r"no folder cifar-10-batches-py with data_batch_1 ….*download=True"):
         images.cifar10(cifar)
-    assert len(images.cifar10(cifar, train=False)[0]) == 4
-    monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    with pytest.raises(FileNotFoundError, match="pip install torchvision"):
-        images.cifar10(cifar, download=True)
+    for download in (False, True):
+        with pytest.raises(FileNotFoundError, match="pip install torchvision"):
+            images.cifar10(cifar, download=download)
+
+
+def test_a_torchvision_for_another_torch_is_as_none(cifar, photographs, tmp_path, monkeypatch):
+    """Its import fails with torch's RuntimeError, not with an ImportError."""
+    (tmp_path / "broken/torchvision").mkdir(parents=True)
+    (tmp_path / "broken/torchvision/__init__.py").write_text("raise RuntimeError('operator nms does not exist')\n")
+    monkeypatch.delitem(sys.modules, "torchvision")
+    monkeypatch.delitem(sys.modules, "torchvision.datasets")
+    monkeypatch.syspath_prepend(tmp_path / "broken")
+    with pytest.raises(FileNotFoundError, match=r"pip install torchvision` \(RuntimeError: operator nms"):
+        images.cifar10(cifar)
+    assert re.search("; CIFAR-10 is not in .*RuntimeError", images.natural(8, 9, n_test=5, root=cifar).source)
 
 
 def test_cifar10_downloads_by_torchvision_when_asked(cifar, monkeypatch):
     calls = []
 
-    def fake(root, download):
-        calls.append((root, download))
+    def fetch(root):
+        calls.append(root)
         (cifar / "cifar-10-batches-py/data_batch_4").write_bytes(batch(*made(4)))
 
-    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(CIFAR10=fake))
+    fetching(monkeypatch, fetch)
     images.cifar10(cifar, download=True)
     assert not calls, "all there: nothing to fetch"
     (cifar / "cifar-10-batches-py/data_batch_4").unlink()
     assert len(images.cifar10(cifar, download=True)[0]) == 20
-    assert calls == [(str(cifar), True)]
+    assert calls == [str(cifar)]
 
 
 @pytest.mark.parametrize("damage", ["no network", "damaged archive", "half of the files"])
 def test_a_failed_download_is_named_and_natural_falls_back(cifar, photographs, monkeypatch, damage):
-    def fake(root, download):
+    def fetch(root):
         if damage == "no network":
             raise urllib.error.URLError("Temporary failure in name resolution")
         if damage == "damaged archive":
             raise RuntimeError("File not found\nor corrupted.")              # torchvision's, on a wrong checksum
 
-    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(CIFAR10=fake))
+    fetching(monkeypatch, fetch)
     (cifar / "cifar-10-batches-py/data_batch_4").unlink()
     why = {"no network": r"and could not be fetched \(URLError: .*name resol", "damaged archive": "RuntimeError.*corr",
-           "half of the files": "no folder cifar-10-batches-py with data_batch_1"}[damage]
+           "half of the files": r"and could not be fetched \(RuntimeError: Dataset not found or corrupted"}[damage]
     with pytest.raises(FileNotFoundError, match=rf"(?s)CIFAR-10 is not in {str(cifar)!r}.*{why}"):
         images.cifar10(cifar, download=True)
     data, plain = images.natural(8, 9, n_test=5, root=cifar, download=True), images.natural(8, 9, n_test=5)
@@ -276,43 +309,31 @@ def test_a_failed_download_is_named_and_natural_falls_back(cifar, photographs, m
     assert re.search(why, data.source) and "\n" not in data.source
 
 
-def test_natural_falls_back_from_a_damaged_file(cifar, photographs):
-    (cifar / "cifar-10-batches-py/test_batch").write_bytes(b"not a pickle")
-    data = images.natural(8, 9, n_test=5, root=cifar)
-    assert "photographs" in data.source and re.search("test_batch' is not a batch of CIFAR-10", data.source)
-
-
-def test_home_folder_is_expanded(cifar, photographs, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(cifar.parent))
-    monkeypatch.chdir(tmp_path)
-    home = f"~/{cifar.name}"
-    assert torch.equal(images.cifar10(home)[1], images.cifar10(cifar)[1])
-    assert images.natural(24, 3, n_test=2, root=home).source.startswith("CIFAR-10")
-    roots = []
-    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(
-        CIFAR10=lambda root, download: roots.append(root)))
-    with pytest.raises(FileNotFoundError):
-        images.cifar10("~/elsewhere", download=True)
-    assert roots == [str(cifar.parent / "elsewhere")] and not (tmp_path / "~").exists()
-
-
 class _Evil:
     def __reduce__(self):
         return exec, ("import sys; sys._hierlib_was_here = True",)
 
 
-@pytest.mark.parametrize("content", [
-    pickle.dumps({b"data": _Evil(), b"labels": [1]}), b"", b"\x80\x02}q", b"not a pickle",
-    pickle.dumps([1, 2]), pickle.dumps({b"labels": [1]}),
-    batch(np.zeros((2, 3072), np.uint8), [1]), batch(np.zeros((2, 3072), np.uint8), [1, 10]),
-    batch(np.zeros((2, 3072), np.uint8), [1, 2])[:-500],
-], ids=lambda c: str(len(c)))
-def test_cifar10_refuses_what_is_no_batch_and_runs_nothing(cifar, content):
+@pytest.mark.parametrize("content", [pickle.dumps({"data": _Evil(), "labels": [1]}), b"", b"not a pickle"], ids=len)
+def test_natural_falls_back_from_a_damaged_file_and_runs_nothing(cifar, photographs, content):
     (cifar / "cifar-10-batches-py/test_batch").write_bytes(content)
-    with pytest.raises(ValueError, match=r"test_batch.*CIFAR-10"):
+    with pytest.raises(FileNotFoundError, match=r"or a damaged one.*\(RuntimeError: Dataset not found or corrupted"):
         images.cifar10(cifar, train=False)
+    data = images.natural(8, 9, n_test=5, root=cifar)
+    assert "photographs" in data.source and re.search("a damaged one", data.source)
     assert not hasattr(sys, "_hierlib_was_here")
+
+
+def test_home_folder_is_expanded(cifar, photographs, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(cifar.parent))
+    monkeypatch.chdir(tmp_path)
+    home, roots = f"~/{cifar.name}", []
+    assert torch.equal(images.cifar10(home)[1], images.cifar10(cifar)[1])
+    assert images.natural(24, 3, n_test=2, root=home).source.startswith("CIFAR-10")
+    fetching(monkeypatch, roots.append)
+    with pytest.raises(FileNotFoundError):
+        images.cifar10("~/elsewhere", download=True)
+    assert roots == [str(cifar.parent / "elsewhere")] and not (tmp_path / "~").exists()
 
 
 def test_natural_from_cifar(cifar):
@@ -334,11 +355,11 @@ def test_natural_from_photographs(photographs, tmp_path):
     assert data.train.shape == (4000, 1, 8, 8) and data.test.shape == (1000, 1, 8, 8)
     assert data.source.startswith("8 photographs of scikit-image and scikit-learn") and "\n" not in data.source
     train, test = images.split(photographs)
-    assert data.scale == images.Standardise.fit(train)
+    assert data.scale == images.Standardise.fit(torch.cat([x.flatten() for x in train.values()]))
     for x, part in ((data.train, train), (data.test, test)):
-        everywhere = images.patches(part, 8, stride=1).flatten(1)
+        possible = everywhere(part, 8).flatten(1)
         for patch in data.scale.invert(x[:20]).flatten(1):
-            assert (everywhere - patch).abs().amax(1).min() < 1e-5
+            assert (possible - patch).abs().amax(1).min() < 1e-5
     assert abs(float(data.train.mean())) < .1 and abs(float(data.train.std()) - 1) < .1
     assert len(data.groups) == 1000 and len(data.groups.unique()) == 26 and len(data.train_groups.unique()) == 94
     assert not torch.equal(data.train[:1000], data.test)
@@ -348,35 +369,27 @@ def test_natural_from_photographs(photographs, tmp_path):
     assert not torch.equal(images.natural(8, 100, n_test=10, seed=6).train, other.train)
 
 
-ONE = numbered((1, 8, 10))
+ONE = torch.zeros(1, 8, 8)
 
 
 @pytest.mark.untyped
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: images.photographs("lena"), "names = 'lena'.*astronaut"),
     (lambda: images.photographs([]), "names"),
-    (lambda: images.photographs("china", pool=0), "pool = 0"),
     (lambda: images.split({}), "images"),
-    (lambda: images.split(torch.zeros(1, 8, 8)), "images = 'Tensor'"),
-    (lambda: images.split({"a": torch.zeros(8, 8)}), "images"),
-    (lambda: images.split({"a": torch.zeros(1, 8, 8), "b": torch.zeros(3, 8, 8)}), "images.*same number of channels"),
-    (lambda: images.split(ONE, by="colour"), "by = 'colour'"),
-    (lambda: images.split(ONE, test=1.0), "test = 1.0"),
-    (lambda: images.split(ONE, test=0.01), "test = 0.01.*have columns"),
-    (lambda: images.split(ONE, names="i0"), "names = 'i0'"),
-    (lambda: images.split(ONE, by="photograph"), "names.*not all"),
-    (lambda: images.split(ONE, by="photograph", names="x"), "names = 'x'"),
-    (lambda: images.patches(ONE, 9), "size = 9.*8 pixels"),
-    (lambda: images.patches(ONE, 0), "size = 0"),
-    (lambda: images.patches(ONE, 4, n=0), "n = 0"),
-    (lambda: images.patches(ONE, 4, stride=0), "stride = 0"),
-    (lambda: images.patches({"a": torch.zeros(1, 8, 8).long()}, 4), "images"),
+    (lambda: images.split(ONE), "images = 'Tensor'"),
+    (lambda: images.split({"a": ONE[0]}), "images"),
+    (lambda: images.split({"a": ONE.long()}), "images"),
+    (lambda: images.split({"a": ONE[..., :2]}), "images.*at least 3 columns"),
+    (lambda: images.split({"a": ONE, "b": torch.zeros(3, 8, 8)}), "images.*same number of channels"),
     (lambda: images.Standardise(0.0, 0.0), "std = 0.0"),
     (lambda: images.Standardise(float("nan"), 1.0), "mean"),
     (lambda: images.Standardise.fit(torch.ones(3, 3)), "std"),
+    (lambda: images.natural(99, 10, n_test=5), "size = 99.*5[0-9] pixels"),
+    (lambda: images.natural(0, 10, n_test=5), "size = 0"),
+    (lambda: images.natural(8, 0, n_test=5), "n = 0"),
     (lambda: images.natural(8, 10, n_test=0), "n_test = 0"),
     (lambda: images.natural(8, 10, n_test=5, download=True), "download = True"),
-    (lambda: image_tensor(torch.zeros(2, 3, 4, 4)), "pixels.*uint8"),
 ])
 def test_bad_input(photographs, call, message):
     with pytest.raises(ValueError, match=message):

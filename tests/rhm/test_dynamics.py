@@ -5,21 +5,16 @@ from hierlib import rhm
 from hierlib.rhm import Grammar, channels, controls, dynamics, population
 
 
-def test_block_covariances_equal_the_dense_covariance():
+def test_correlations_and_susceptibility_equal_those_of_the_dense_covariance():
     gen = torch.Generator().manual_seed(0)
     same = (torch.rand(3, 40, 9, generator=gen) + torch.rand(3, 40, 1, generator=gen)) > 1.0
-    V = dynamics.block_covariances(same, 3)
-    sigma = 2.0 * same.double() - 1
-    for row in range(3):
-        C = torch.cov(sigma[row].T)
-        expected = [C.trace(), sum(C[i:i + 3, i:i + 3].sum() for i in (0, 3, 6)), C.sum()]
-        assert torch.allclose(V[row], torch.stack(expected), atol=1e-12)
-    C = torch.stack([torch.cov(s.T) for s in sigma]).mean(0)
-    found = dynamics.correlations(same, 3)
-    assert found[0] == pytest.approx(float(C.diagonal().mean()))
-    far = C - torch.block_diag(*[C[i:i + 3, i:i + 3] for i in (0, 3, 6)])
-    assert found[2] == pytest.approx(float(far.sum() / 54))
-    assert dynamics.susceptibility(same, 3) == pytest.approx(float(C.sum() / C.trace()))
+    covariances = [torch.cov(row.T) for row in 2.0 * same.double() - 1]
+    each = [(same[row:row + 1], C) for row, C in enumerate(covariances)]
+    for rows, C in (*each, (same, torch.stack(covariances).mean(0))):
+        found, inside = dynamics.correlations(rows, 3), sum(C[i:i + 3, i:i + 3].sum() for i in (0, 3, 6))
+        expected = [C.trace() / 9, (inside - C.trace()) / 18, (C.sum() - inside) / 54]
+        assert torch.allclose(found, torch.stack(expected), atol=1e-12)
+        assert dynamics.susceptibility(rows, 3) == pytest.approx(float(C.sum() / C.trace()))
 
 
 def test_leaves_that_change_together_or_alone():
@@ -124,9 +119,9 @@ def test_bad_input():
     with pytest.raises(ValueError, match="trees"):
         dynamics.u_turn(g, trees, torch.ones(2, 4, 4))
     with pytest.raises(ValueError, match="at least 2"):
-        dynamics.block_covariances(torch.ones(2, 1, 4, dtype=torch.bool), 2)
+        dynamics.correlations(torch.ones(2, 1, 4, dtype=torch.bool), 2)
     with pytest.raises(ValueError, match="power of s"):
-        dynamics.block_covariances(torch.ones(2, 3, 6, dtype=torch.bool), 2)
+        dynamics.susceptibility(torch.ones(2, 3, 6, dtype=torch.bool), 2)
     with pytest.raises(ValueError, match="size = 0"):
         next(population.upward_pools(g, channels.masking, 0.2, size=0))
     with pytest.raises(ValueError, match="channel"):

@@ -70,6 +70,14 @@ def test_rule_sets_are_drawn_uniformly():
     assert z.abs().max() < 4.2      # 27 cells: P(beyond) = 7e-4
 
 
+def test_tuples_as_numbers_and_back():
+    tuples = torch.tensor([[1, 2, 3], [0, 0, 9]])
+    codes = grammar.encode(tuples, 10)
+    assert codes.tolist() == [123, 9] and torch.equal(grammar.decode(codes, 10, 3), tuples)
+    place, known = grammar.find(torch.tensor([9, 100, 124]), tuples, 10)
+    assert known.tolist() == [False, True] and place[1] == 0
+
+
 def test_codes_drawn_one_by_one_are_distinct_and_uniform(monkeypatch):
     monkeypatch.setattr(grammar, "_SMALL", 0)
     gen = torch.Generator().manual_seed(0)
@@ -94,6 +102,14 @@ def test_deep_grammar_of_the_paper():
     assert not torch.equal(g.rules[0], g.rules[1]), "rules differ per level"
     levels = torch.cat([Grammar.random(32, 8, 2, 3, seed=seed).rules for seed in range(3)]).flatten(1)
     assert len(levels.unique(dim=0)) == 9, "no level is shared between seeds"
+
+
+@pytest.mark.parametrize("L", [2, 8])
+def test_no_strings_at_all(L):
+    g = Grammar.random(32, 8, 2, L, seed=0)
+    for replace in (True, False):
+        assert [tuple(t.shape) for t in g.sample(0, replace=replace)] == [(0, width) for width in g.widths]
+    assert torch.cat(g.parse(g.sample(0)[0]), 1).shape == (0, sum(g.widths))
 
 
 def test_splitting_the_batch_changes_nothing():

@@ -2,13 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from hierlib.rhm import Grammar
-from hierlib.rhm.validity import accuracies, chance_copies, conditional, copies, crossing, valid_nodes
+from hierlib.rhm.validity import accuracies, conditional, copies
 
 TINY = Grammar.random(v=3, m=2, s=2, L=3, seed=1)
 
@@ -29,7 +28,7 @@ def test_every_node_is_judged_as_by_a_dictionary(g):
     x = g.sample(200, seed=0)[0]
     hit = torch.rand(x.shape, generator=gen) < 0.15
     x = torch.where(hit, torch.randint(g.v, x.shape, generator=gen), x)
-    nodes = valid_nodes(g, x)
+    nodes = [ok for _, ok in g.climb(x)[1:]]
     for row in range(len(x)):
         assert [level[row].tolist() for level in nodes] == by_hand(g, x[row].tolist())
     assert torch.equal(nodes[-1][:, 0], g.is_valid(x))
@@ -41,7 +40,7 @@ def test_strings_of_the_grammar_are_valid_everywhere_and_a_wrong_leaf_spoils_its
     x = TINY.sample(1, seed=0)[0]
     rules = {tuple(rule) for rule in TINY.rules[0].flatten(0, 1).tolist()}
     x[0, :2] = torch.tensor(next((a, b) for a in range(3) for b in range(3) if (a, b) not in rules))
-    assert [level[0].tolist() for level in valid_nodes(TINY, x)] == [[False, True, True, True], [False, True], [False]]
+    assert [ok[0].tolist() for _, ok in TINY.climb(x)[1:]] == [[False, True, True, True], [False, True], [False]]
 
 
 def test_symbols_outside_the_alphabet_are_invalid_not_an_error():
@@ -80,8 +79,7 @@ def test_copies():
     assert copies(train, train) == 1
     g = Grammar.random(v=12, m=3, s=2, L=3, seed=0)
     train, x = g.sample(2000, seed=1, replace=False)[0], g.sample(20_000, seed=2)[0]
-    chance = chance_copies(1.0, 2000, g.n_strings)
-    assert chance == 2000 / g.n_strings
+    chance = 2000 / g.n_strings
     assert abs(copies(x, train) - chance) < 4 * math.sqrt(chance / 20_000)
 
 
@@ -128,27 +126,13 @@ def test_more_strings_than_there_are_is_an_error():
         TINY.sample(385, replace=False)
 
 
-def test_crossing():
-    x = np.array([1.0, 10.0, 100.0, 1000.0])
-    assert crossing(x, np.array([0, 0.2, 0.8, 1.0]), 0.5) == pytest.approx(10**1.5)
-    assert crossing(x, np.array([0, 0.5, 0.8, 1.0]), 0.5) == pytest.approx(10)
-    assert math.isnan(crossing(x, np.array([0.6, 0.7, 0.8, 1.0]), 0.5))
-    assert math.isnan(crossing(x, np.array([0, 0.1, 0.2, 0.3]), 0.5))
-    with pytest.raises(ValueError, match="increasing"):
-        crossing(x[::-1], x, 0.5)
-    with pytest.raises(ValueError, match="two points"):
-        crossing(x, x[:2], 0.5)
-
-
 @pytest.mark.untyped
 def test_bad_input():
     with pytest.raises(ValueError, match="at least one string"):
         accuracies(TINY, torch.zeros(0, 8, dtype=torch.int64))
     with pytest.raises(ValueError, match="shape"):
-        valid_nodes(TINY, torch.zeros(2, 7, dtype=torch.int64))
+        accuracies(TINY, torch.zeros(2, 7, dtype=torch.int64))
     with pytest.raises(ValueError, match="train"):
         copies(torch.zeros(2, 7, dtype=torch.int64), torch.zeros(2, 8, dtype=torch.int64))
     with pytest.raises(ValueError, match="train"):
         copies(torch.zeros(2, 7, dtype=torch.int64), torch.zeros(0, 7, dtype=torch.int64))
-    with pytest.raises(ValueError, match="accuracy"):
-        chance_copies(1.1, 3, 10)

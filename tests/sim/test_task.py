@@ -132,15 +132,9 @@ def test_what_may_be_given():
     assert repr(Task([1, 2], 0.5, 3, True)) == "Task(mu=[1.0, 2.0], sigma=[0.5, 0.5], d=3, origin=True)"
 
 
-def test_probe_and_its_loss():
+def test_probe():
     task = Task([1.0, 1.5], 0.05, d=3)
     assert task.probe.tolist() == [1.0, 1.5, 0.0] and task.probe.dtype == float64
-    outputs = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 1.5, 0.0]], [[1.0, 0.0, 0.0], [1.0, 1.5, 2.0]]])
-    assert task.ood_loss(outputs).tolist() == [[1.625, 0.0], [1.125, 2.0]]
-    assert task.ood_loss(outputs[0, 0]).shape == () and task.ood_loss(outputs).dtype == torch.float32
-    x = outputs.double().requires_grad_()
-    task.ood_loss(x).sum().backward()
-    assert torch.equal(x.grad, x.detach() - task.probe)
 
 
 @given(s=st.integers(1, 6), extra=st.integers(0, 2))
@@ -154,17 +148,13 @@ def test_family(s, extra):
     assert torch.equal(points[-1], task.probe)
 
 
-@given(st.lists(st.tuples(*[st.integers(0, 1)] * 3), max_size=12))
-def test_partial_order(rows):
-    v = torch.tensor(rows, dtype=torch.int64).view(-1, 3)
+@pytest.mark.parametrize("s", [1, 2, 3, 4, 7])
+def test_partial_order(s):
+    task = Task([1.0] * s, 0.0)
+    rows, pairs = task.family()[0].tolist(), task.comparable()
     expected = [[i, j] for i, u in enumerate(rows) for j, w in enumerate(rows)
                 if u != w and all(a <= b for a, b in zip(u, w, strict=True))]
-    assert Task.comparable(v).tolist() == expected
-
-
-@pytest.mark.parametrize("s", [1, 2, 3, 4, 7])
-def test_number_of_comparable_pairs(s):
-    pairs = Task.comparable(Task([1.0] * s, 0.0).family()[0])
+    assert pairs.tolist() == expected
     assert pairs.shape == (3**s - 2**s, 2) and (s != 4 or len(pairs) == 65)                # 65: figure 7 of the paper
 
 
@@ -189,10 +179,7 @@ def test_number_of_comparable_pairs(s):
     (lambda: Task([1.0], 0.1).sample(-1), "n = -1"),
     (lambda: Task([1.0], 0.1).sample(2, seed=-1), "seed = -1"),
     (lambda: Task([1.0], 0.1).sample(2, dtype=torch.int64), "dtype = "),
-    (lambda: Task([1.0, 2.0], 0.1).ood_loss(torch.zeros(4, 3)), r"output = \(4, 3\)"),
-    (lambda: Task([1.0], 0.1).ood_loss(torch.tensor(0.0)), r"output = \(\)"),
     (lambda: Task([1.0] * 13, 0.1).family(), "s = 13"),
-    (lambda: Task.comparable(torch.tensor([[0, 2]])), "v = "),
 ])
 def test_bad_input(call, name):
     with pytest.raises(ValueError, match=name):

@@ -2,7 +2,8 @@
 
 import torch
 
-from hierlib.diffusion import discrete, gaussian, ideal, levels, schedule
+from hierlib import nets
+from hierlib.diffusion import conditional, discrete, gaussian, ideal, schedule
 from tests.drawn import gen
 from tests.simgpu.compare import both, grows
 
@@ -12,16 +13,30 @@ S = torch.randint(4, (6, 5), generator=GEN)
 LEVELS = torch.linspace(0.1, 0.9, 8)
 
 
+class Told(torch.nn.Module):
+    """A network that is told level and condition beside its input."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x, alpha_bar, c):
+        return self.net(torch.cat([x, alpha_bar[:, None], c], 1))
+
+
+def masking(T):
+    return 1 - torch.arange(T + 1) / T
+
+
 def wiener(d, dtype=torch.float64):
     return ideal.Wiener.fit(X.to(d, dtype))
 
 
-def check_levels():
-    for name in levels.SCHEDULES:
+def check_schedules():
+    for name in schedule.SCHEDULES:
         for stratified in (False, True):
-            both(lambda d: levels.draw_alpha_bar(9, 1, schedule=name, stratified=stratified, device=d))
-    assert levels.levels(4).device.type == "cpu"
-    both(lambda d: levels.log_snr(LEVELS.to(d)))
+            both(lambda d: schedule.draw_alpha_bar(9, 1, schedule=name, stratified=stratified, device=d))
+    assert schedule.grid(4).device.type == "cpu"
     assert schedule.alpha_bar_linear(0.5) > 0
 
 
@@ -32,24 +47,18 @@ def check_gaussian():
         for kind in gaussian.KINDS:
             both(lambda d: [gaussian.convert(X.to(d), NOISE.to(d), there(d), kind, to) for to in gaussian.KINDS])
             net = gaussian.Denoiser(lambda x, a: x * a[:, None], kind)
-            both(lambda d: [net(X.to(d), there(d)), net.noise(X.to(d), there(d)),
-                            gaussian.loss(net, X.to(d), there(d), NOISE.to(d))])
-            both(lambda d: gaussian.loss(net, X.to(d), there(d), NOISE.to(d), weight=LEVELS.to(d)))
+            both(lambda d: [net(X.to(d), there(d)), gaussian.loss(net, X.to(d), there(d), NOISE.to(d))])
     for eta in (0.0, 1.0):
-        for grid in (lambda d: levels.levels(5), lambda d: levels.levels(5).to(d)):
-            both(lambda d: gaussian.sample(wiener(d), X.to(d), grid(d), eta=eta, seed=1, clip=(-3, 3)))
+        for grid in (lambda d: schedule.grid(5), lambda d: schedule.grid(5).to(d)):
+            both(lambda d: gaussian.sample(wiener(d), X.to(d), grid(d), eta=eta, seed=1))
     both(lambda d: gaussian.forward_backward(wiener(d), X.to(d), 0.3, 4, seed=1))
 
 
 def check_ideal():
-    K = X.T @ X / 8
     for level in (0.3, 1.0, LEVELS):
         there = (lambda d: LEVELS.to(d)) if level is LEVELS else (lambda d: level)
-        for make in (wiener, lambda d: ideal.Empirical(X.to(d)),
-                     lambda d: ideal.GaussianMixture(X[:3].to(d), K.to(d), torch.tensor([1.0, 2, 3], device=d))):
-            both(lambda d: make(d)(NOISE.to(d), there(d)))
-            both(lambda d: make("cpu")(NOISE.to(d), there(d)))                         # made on the CPU
-            both(lambda d: make(d).weights(NOISE.to(d), there(d)))
+        both(lambda d: wiener(d)(NOISE.to(d), there(d)))
+        both(lambda d: wiener("cpu")(NOISE.to(d), there(d)))                           # made on the CPU
     assert wiener("cuda").mmse(0.3) == wiener("cpu").mmse(0.3)
 
 
@@ -58,11 +67,11 @@ def check_gaussian_samplers_do_not_wait():
     x, exact = X.to("cuda"), wiener("cuda")
     for eta, draws in ((0.0, 0), (1.0, 1)):
         for each in (net, exact):
-            grows(lambda n: gaussian.sample(each, x, levels.levels(n), eta=eta), uploads=draws)
+            grows(lambda n: gaussian.sample(each, x, schedule.grid(n), eta=eta), uploads=draws)
 
 
 def check_discrete():
-    masked, uniform = (kind(4, discrete.masking_alpha_bar(6)) for kind in (discrete.Masked, discrete.Uniform))
+    masked, uniform = (kind(4, masking(6)) for kind in (discrete.Masked, discrete.Uniform))
     net = lambda q: 3 * q + q.roll(1, -1)
     t = torch.tensor([1, 2, 3, 4, 5, 6])
     for process in (masked, uniform, discrete.Uniform(4, discrete.linear_alpha_bar(6))):
@@ -86,5 +95,22 @@ def check_discrete_samplers_do_not_wait():
     net, empty = (lambda q: 3 * q), (lambda n: torch.full((3, n), 4, device="cuda"))
     grows(lambda n: discrete.any_order(net, empty(n), 4, seed=1))
     for kind in (discrete.Masked, discrete.Uniform):
-        grows(lambda n: discrete.ancestral(kind(4, discrete.masking_alpha_bar(n)), net, (3, 5), seed=1,
-                                           device="cuda"), uploads=1)
+        grows(lambda n: discrete.ancestral(kind(4, masking(n)), net, (3, 5), seed=1, device="cuda"), uploads=1)
+
+
+def check_conditional():
+    sets = [(torch.randn(n, 3, generator=gen(n)), torch.randn(n, 2, generator=gen(n + 1))) for n in (4, 4)]
+    make = lambda k: Told(nets.MLP(6, 3, 8, 1, seed=k))
+    for data in (lambda d: "cpu", lambda d: d):                                    # data may stay on the CPU
+        for options in ({}, {"common": True, "predicts": "noise"}, {"paired": True, "stratified": True, "chunk": 3}):
+            def train(d):
+                given = [tuple(y.to(data(d)) for y in each) for each in sets]
+                made = conditional.Denoisers(given, make, 2, batch=4, steps=3, device=d, **options)
+                told = given[0][1]
+                return made.follow(3, lambda model: {"first": made.sample(told, model)[:, 0, 0]}), made.sample(told)
+            both(train, tolerance=1e-4)
+    for paired in (False, True):
+        made = conditional.Denoisers(sets, make, 2, batch=4, device="cuda", paired=paired, stratified=paired)
+        grows(lambda n: [made.loss(made.model, torch.Generator()) for _ in range(n)], uploads=3)   # rows, noises, times
+        there = sets[0][1].to("cuda")
+        grows(lambda n: setattr(made, "steps", n) or made.sample(there))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hierlib import lab, nets
-from hierlib.lab import correlation
+from hierlib.real import correlation
 from tests.drawn import gen
 from tests.simgpu.compare import both, grows
 
@@ -36,7 +36,7 @@ def model(d, ensemble):
 def train(d, ensemble, steps=12, **options):
     """Return the last report's networks and the history of a run."""
     net = model(d, ensemble)
-    options = {"ema": 0.9, "clip": 0.5, "held_out": held_out, "schedule": lab.warmup_decay(steps, 3)} | options
+    options = {"ema": 0.9, "held_out": held_out, "rate": lab.warmup_decay(steps, 3)} | options
     for report in lab.train(net, loss, steps=steps, **options):
         report.log(norm=sum(p.square().sum() for p in report.model.parameters()))
     return net, report.model, report.best, report.frame()
@@ -45,7 +45,7 @@ def train(d, ensemble, steps=12, **options):
 def check_training():
     for ensemble in (False, True):
         both(lambda d: train(d, ensemble), tolerance=1e-4)
-        both(lambda d: train(d, ensemble, ema=None, clip=None, held_out=None, schedule=None)[:2], tolerance=1e-4)
+        both(lambda d: train(d, ensemble, ema=None, held_out=None, rate=None)[:2], tolerance=1e-4)
         for make in (lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), lambda p: torch.optim.Adam(p, fused=True)):
             both(lambda d: train(d, ensemble, optimiser=make, patience=2.0), tolerance=1e-4)
 
@@ -54,9 +54,9 @@ def check_a_resumed_run_ends_with_the_same_bits():
     for ensemble in (False, True):
         whole = train("cuda", ensemble)
         with tempfile.TemporaryDirectory() as folder:
-            path, options = Path(folder) / "run.pt", {"ema": 0.9, "clip": 0.5, "held_out": held_out}
+            path, options = Path(folder) / "run.pt", {"ema": 0.9, "held_out": held_out}
             net = model("cuda", ensemble)
-            for report in lab.train(net, loss, steps=12, checkpoint=path, schedule=lab.warmup_decay(12, 3), **options):
+            for report in lab.train(net, loss, steps=12, checkpoint=path, rate=lab.warmup_decay(12, 3), **options):
                 report.log(norm=sum(p.square().sum() for p in report.model.parameters()))
                 if report.step == 8:
                     break                         # killed in this report's turn
@@ -72,7 +72,7 @@ def check_a_resumed_run_ends_with_the_same_bits():
 
 
 def check_steps_do_not_wait():
-    options = {"held_out": None, "schedule": None}
+    options = {"held_out": None, "rate": None}
     for ensemble in (False, True):
         grows(lambda n: train("cuda", ensemble, steps=n, at=[n], **options), uploads=1)
     # the losses are looked at every 64 steps

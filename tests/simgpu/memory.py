@@ -54,8 +54,8 @@ def check_grouped_convolutions_are_counted_right():
 
 def check_an_ensemble_of_unets_fits_in_chunks():
     def cost(chunk):
-        made = sim.Denoisers(
-            [sim.Concepts(0.1, pixels=32)] * 8, seeds=2, predicts="noise", common=False, images=10, steps=1,
+        made = sim.ConceptDenoisers(
+            [sim.Concepts(0.1, pixels=32)] * 8, seeds=2, predicts="noise", images=10, steps=1,
             device="cuda", network=lambda k: nets.UNet(3, (64, 128, 256), 2, condition=4, attention=[2]), chunk=chunk)
         return costs.cost(step_of(made), repeats=1), costs.cost(made.measure, repeats=1) if chunk else None
 

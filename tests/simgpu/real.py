@@ -3,7 +3,7 @@
 import torch
 
 from hierlib import real
-from hierlib.real import coherence, crops, images, text
+from hierlib.real import correlation, images, text
 from tests.drawn import gen
 from tests.simgpu.compare import both
 
@@ -12,19 +12,10 @@ PICTURES = {"a": torch.rand(1, 30, 40, generator=gen()),
 TOKENS = torch.arange(900) % 3 + torch.randint(2, (900,), generator=gen())
 
 
-def there(d):
-    return {name: x.to(d) for name, x in PICTURES.items()}
-
-
-def check_crops():
-    for n in (None, 7):
-        # blocks are numbers for a jackknife, made on the CPU
-        both(lambda d: crops.patches(there(d), 5, n=n, seed=1))
-        x, blocks = crops.patches(there("cuda"), 5, n=n, seed=1, groups=True)
-        assert torch.equal(blocks, crops.patches(PICTURES, 5, n=n, seed=1, groups=True)[1])
-    both(lambda d: images.split(there(d)))
-    scale = both(lambda d: crops.Standardise.fit(there(d)))
-    both(lambda d: [scale.apply(x.to(d)), scale.invert(x.to(d))])
+def check_images():
+    both(lambda d: images.split({name: x.to(d) for name, x in PICTURES.items()}))
+    scale = images.Standardise.fit(PICTURES["a"].to("cuda"))
+    both(lambda d: [scale.apply(PICTURES["a"].to(d)), scale.invert(PICTURES["b"].to(d))])
 
 
 def check_text():
@@ -35,7 +26,13 @@ def check_text():
 
 
 def check_correlations():
-    x, y = text.windows(TOKENS, 6, 90, seed=1), text.windows(TOKENS.roll(1), 6, 120, seed=2)
-    both(lambda d: coherence.correlation(x.to(d), 4))
-    both(lambda d: (lambda found: [found.overlap, found.length, found.error])(
-        coherence.coherence(x.to(d), y.to(d), 4, [1, 2])))
+    x, y = torch.randint(3, (60, 4), generator=gen()), torch.randint(3, (80, 4), generator=gen(1))
+    x[:, 1], y[:, 1] = x[:, 0], y[:, 0]
+    pairs = [torch.tensor([[0, 1]]), torch.tensor([[0, 2], [1, 3]])]
+    for pool in (False, True):
+        for given in (lambda d: pairs, lambda d: [p.to(d) for p in pairs], lambda d: pairs[0]):
+            both(lambda d: correlation.pair_correlation(x.to(d), given(d), 3, pool=pool), tolerance=1e-9)
+            both(lambda d: correlation.pair_overlap(x.to(d), y.to(d), given(d), 3, pool=pool), tolerance=1e-9)
+    both(lambda d: (lambda found: [found.norm, found.norm_error])(correlation.pair_correlation(x.to(d), pairs, 3)))
+    correlation.pair_overlap(x.to("cuda"), y, pairs, 3)
+    both(lambda d: correlation.by_distance(x.to(d), 3, [1, 2]), tolerance=1e-9)

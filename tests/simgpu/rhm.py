@@ -92,7 +92,6 @@ def check_dynamics():
     trees = G.sample(6, seed=1)
     both(lambda d: dynamics.u_turn(G.to(d), [t.to(d) for t in trees], noisy(d, 6), samples=3, seed=1))
     same = dynamics.u_turn(G, trees, noisy("cpu", 6), samples=4, seed=1)[0]
-    both(lambda d: dynamics.block_covariances(same.to(d), 2))
     both(lambda d: dynamics.correlations(same.to(d), 2))
     both(lambda d: dynamics.susceptibility(same.to(d), 2))
 
@@ -101,7 +100,6 @@ def check_validity():
     x = G.sample(40, seed=1)[0]
     wrong = x.roll(1, 1)
     for g in (lambda d: G, G.to):
-        both(lambda d: validity.valid_nodes(g(d), wrong.to(d)))
         both(lambda d: [validity.accuracies(g(d), wrong.to(d)), validity.conditional(g(d), wrong.to(d))])
     both(lambda d: validity.copies(x[:20].to(d), x[10:].to(d)))
     assert validity.copies(x[:20].to("cuda"), x[10:]) == 0.5                       # a training set on the CPU
@@ -131,10 +129,10 @@ def check_clustering():
             assert np.array_equal(found.score(g), host.score(G))
         both(lambda d: [each.parse(x[:9].to(d)) for each in (host, found)])          # wherever it was found
         both(lambda d: (host if d == "cpu" else found).generate(9, seed=1))
-    both(lambda d: clustering.adjusted_rand(x[:, 0].to(d), x[:, 1].to(d)))
+    both(lambda d: clustering._adjusted_rand(x[:, 0].to(d), x[:, 1].to(d)))
 
 
 def check_coherence():
     x, y = G.sample(60, seed=1)[0], G.sample(80, seed=2)[0]
-    both(lambda d: coherence.coherence(x.to(d), y.to(d), v=G.v, s=2))
-    coherence.coherence(x.to("cuda"), y, v=G.v, s=2)
+    both(lambda d: coherence.by_level(x.to(d), y.to(d), v=G.v, s=2))
+    coherence.by_level(x.to("cuda"), y, v=G.v, s=2)

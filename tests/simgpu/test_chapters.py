@@ -10,6 +10,7 @@ from tests.simgpu.test_simgpu import run
 from tools.execute import explore
 
 ROOT = Path(__file__).parents[2]
+BRIEFLY = "from hierlib.lab import keep\nkeep._SECONDS = 0"     # of measuring, in the forecasts
 
 
 @pytest.mark.simgpu
@@ -20,7 +21,7 @@ def test_a_chapter_of_the_papers_structure_reaches_its_last_cell(name, monkeypat
                             "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.delenv("HIERLIB_DEVICE", raising=False)
-    assert "claims" in explore(name, ROOT / "book", PAPER[name], prelude=PRELUDE)
+    assert "claims" in explore(name, ROOT / "book", PAPER[name], prelude=f"{PRELUDE}\n{BRIEFLY}")
 
 
 @pytest.mark.simgpu

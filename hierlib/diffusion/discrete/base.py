@@ -16,38 +16,19 @@ from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Int, Tensor
 
-__all__ = ["Process", "linear_alpha_bar", "masking_alpha_bar"]
+__all__ = ["Process", "linear_alpha_bar"]
 
 Denoiser = Callable[[Tensor], Tensor]
 Time = int | Tensor
 
 
-def linear_alpha_bar(T: int = 200, beta_min: float = 1e-3, beta_max: float = 0.1) -> Float[Tensor, " times"]:
-    """Return ᾱ_0 … ᾱ_T = Π_{s ≤ t} (1 − β_s), with β_0 … β_T linear from `beta_min` to `beta_max`.
+def linear_alpha_bar(T: int = 200) -> Float[Tensor, " times"]:
+    """Return ᾱ_0 … ᾱ_T = Π_{s ≤ t} (1 − β_s), with β_0 … β_T linear from 0.001 to 0.1.
 
-    The index starts at 0, so that ᾱ_0 = 1 − `beta_min`: even the last state of the reverse chain is slightly noised,
-    as in the code of Favero et al. Explained in the chapter *Hierarchical clustering*; source: Favero et al. 2025
-    (schedule), Ho, Jain, Abbeel 2020.
-
-    Raises
-    ------
-    ValueError
-        For T < 1, β outside [0, 1], or `beta_max` below `beta_min`.
+    The index starts at 0, so that ᾱ_0 = 0.999: even the last state of the reverse chain is slightly noised, as in the
+    code of Favero et al. ValueError for T < 1. Source: Favero et al. 2025 (schedule), Ho, Jain, Abbeel 2020.
     """
-    T = checks.integer("T", T, low=1)
-    beta_min = checks.real("beta_min", beta_min, 0.0, 1.0)
-    beta_max = checks.real("beta_max", beta_max, beta_min, 1.0)
-    return (1 - torch.linspace(beta_min, beta_max, T + 1, dtype=torch.float64)).cumprod(0)
-
-
-def masking_alpha_bar(T: int) -> Float[Tensor, " times"]:
-    """Return ᾱ_t = 1 − t/T for t = 0 … T, from all visible to all masked.
-
-    Explained in the chapter *Hierarchical clustering*; source: Shi et al. 2024 (linear schedule of masked
-    diffusion). ValueError for T < 1.
-    """
-    T = checks.integer("T", T, low=1)
-    return 1 - torch.arange(T + 1, dtype=torch.float64) / T
+    return (1 - torch.linspace(1e-3, 0.1, checks.integer("T", T, low=1) + 1, dtype=torch.float64)).cumprod(0)
 
 
 def symbols(name: str, x: Tensor, states: int, *, wait: bool = False) -> None:
@@ -55,9 +36,9 @@ def symbols(name: str, x: Tensor, states: int, *, wait: bool = False) -> None:
 
     Values on a GPU are looked at only if the program may `wait` for them: not in what each step of a loop calls.
     """
-    checks.require(isinstance(x, Tensor), name, type(x).__name__, "a torch tensor")
-    checks.require(x.dtype == torch.int64 and x.ndim >= 1 and x.shape[-1] >= 1, name, (tuple(x.shape), x.dtype),
-                   "an int64 tensor of shape (..., d) with d ≥ 1")
+    good = isinstance(x, Tensor) and x.dtype == torch.int64 and x.ndim >= 1 and x.shape[-1] >= 1
+    checks.require(good, name, (tuple(x.shape), x.dtype) if isinstance(x, Tensor) else type(x).__name__,
+                   "an int64 torch tensor of shape (..., d) with d ≥ 1")
     if x.numel() and (wait or x.device.type == "cpu"):
         low, high = (int(end) for end in torch.aminmax(x))
         checks.require(low >= 0 and high < states, name, (low, high), f"symbols in 0 … {states - 1}")
@@ -92,8 +73,7 @@ def masked_likelihood(x: Tensor, v: int, dtype: torch.dtype) -> Tensor:
 class Process(ABC):
     """A forward process that acts on each token alone, fixed by v and by the signal ᾱ_t that is left at time t.
 
-    Base of :class:`Uniform` and :class:`Masked`. Explained in the chapter *Hierarchical clustering*; source: Austin
-    et al. 2021.
+    Base of :class:`Uniform` and :class:`Masked`. Source: Austin et al. 2021.
 
     Parameters
     ----------
@@ -101,7 +81,7 @@ class Process(ABC):
         Number of symbols (≥ 2).
     alpha_bar
         ᾱ_0 … ᾱ_T: tensor, array or list of T + 1 ≥ 2 numbers in [0, 1] that do not increase; kept in float64 on the
-        CPU. Any schedule of :mod:`hierlib.diffusion.schedule` will do, evaluated at t/T.
+        CPU. Any schedule of :mod:`hierlib.diffusion.schedule` will do, evaluated at t/T; 1 − t/T is that of masking.
 
     Raises
     ------
@@ -115,10 +95,9 @@ class Process(ABC):
 
     def __post_init__(self) -> None:
         table = torch.as_tensor(self.alpha_bar, dtype=torch.float64).detach().cpu().clone()
-        checks.require(table.ndim == 1 and len(table) >= 2, "alpha_bar", tuple(table.shape),
-                       "of shape (T + 1,) with T ≥ 1")
-        checks.require(bool(((table >= 0) & (table <= 1)).all()), "alpha_bar", table.tolist(), "in [0, 1]")
-        checks.require(bool((table.diff() <= 0).all()), "alpha_bar", table.tolist(), "non-increasing in t")
+        good = table.ndim == 1 and len(table) >= 2 and bool(((table >= 0) & (table <= 1)).all())
+        checks.require(good and bool((table.diff() <= 0).all()), "alpha_bar", table.tolist(),
+                       "of shape (T + 1,) with T ≥ 1, in [0, 1] and non-increasing in t")
         object.__setattr__(self, "v", checks.integer("v", self.v, low=2))
         object.__setattr__(self, "alpha_bar", table)
 

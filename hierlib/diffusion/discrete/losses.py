@@ -30,7 +30,7 @@ def any_order_loss(
     The number of masked tokens is drawn uniformly in 1 … d, then which ones; the loss is the mean cross-entropy of
     the masked tokens. Its expectation times d is an upper bound on −log p(x0), the one of masked diffusion with
     infinitely many steps; with the exact posterior it equals the entropy, ln(number of strings) for a grammar.
-    Explained in the chapter *Hierarchical clustering*; source: Hoogeboom et al. 2022 (autoregressive diffusion,
+    Source: Hoogeboom et al. 2022 (autoregressive diffusion,
     eq. 5); Shi et al. 2024.
 
     Parameters
@@ -73,7 +73,7 @@ def variational_loss(
     code of Favero et al.; T·d times its expectation, plus KL(q(x_T | x0) ‖ noise), is an upper bound on −log p(x0)
     if ᾱ_0 = 1 (else on that of the string noised to ᾱ_0). At t = 1 with ᾱ_0 = 1 the term is −log p(x0 | x_1). For
     :class:`Masked` it is the cross-entropy of the masked tokens times (ᾱ_{t−1} − ᾱ_t)/(1 − ᾱ_t), and 0 where none is
-    masked. Explained in the chapter *Hierarchical clustering*; source: Austin et al. 2021, eq. 1.
+    masked. Source: Austin et al. 2021, eq. 1.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class Uniform(Process):
     ``rhm.cavity`` gives it, and :func:`variational_loss` teaches it to a network. The plain posterior p(x0_i | x_t),
     ``rhm.marginals``, which a cross-entropy teaches, counts that evidence twice and generates worse strings.
 
-    Parameters and errors as :class:`Process`. Explained in the chapter *Hierarchical clustering*; source: Hoogeboom
+    Parameters and errors as :class:`Process`. Source: Hoogeboom
     et al. 2021 (multinomial diffusion); Austin et al. 2021, eq. 3.
     """
 
@@ -110,7 +110,7 @@ class Masked(Process):
     a cross-entropy teaches the right one (in contrast to :class:`Uniform`), and the divergence is that cross-entropy
     times the same probability.
 
-    Parameters and errors as :class:`Process`. Explained in the chapter *Hierarchical clustering*; source: Austin et
+    Parameters and errors as :class:`Process`. Source: Austin et
     al. 2021; Shi et al. 2024.
     """
 

@@ -1,4 +1,4 @@
-"""Samplers of discrete diffusion: ancestral, token by token in any order, and there-and-back (U-turns).
+"""Samplers of discrete diffusion: ancestral, token by token in any order, and there and back (U-turns).
 
 All draws are made on the CPU, so that a seed gives the same strings on every device as far as the denoiser does.
 """
@@ -56,7 +56,7 @@ def ancestral(
 
     The last state is drawn from p(x_0 | x_1) and returned as it is. With ᾱ_0 < 1 it is a string at that noise level:
     a share 1 − ᾱ_0 of its tokens is redrawn or, in :class:`Masked`, still masked; so is the sample in the code of
-    Favero et al. (ᾱ_0 = 0.999). Explained in the chapter *Hierarchical clustering*; source: Austin et al. 2021.
+    Favero et al. (ᾱ_0 = 0.999). Source: Austin et al. 2021.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def any_order(
 
     One token at a time there is no error of discretisation: with the exact posterior the strings are exact samples.
     Tokens that are filled at once are drawn independently of each other. The denoiser is called ⌈k/per_step⌉ times, k
-    being the largest number of masked tokens in a string. Explained in the chapter *Hierarchical clustering*;
-    source: Hoogeboom et al. 2022 (autoregressive diffusion, alg. 1).
+    being the largest number of masked tokens in a string. Source: Hoogeboom et al. 2022 (autoregressive diffusion,
+    alg. 1).
 
     Parameters
     ----------
@@ -165,8 +165,7 @@ def forward_backward(
 ) -> Int[Tensor, "*lead d"]:
     """Noise strings to time `t` and run the reverse process back: a U-turn.
 
-    Parameters and errors as :func:`ancestral`; `x0` holds symbols 0 … v−1. Explained in the chapter *Hierarchical
-    clustering*; source: Sclocchi, Favero, Wyart 2025.
+    Parameters and errors as :func:`ancestral`; `x0` holds symbols 0 … v−1. Source: Sclocchi, Favero, Wyart 2025.
     """
     gen = generator(seed, "forward_backward")
     x_t = process.noised(x0, t, seed=gen)
@@ -179,11 +178,10 @@ def u_turn_masked(
 ) -> Int[Tensor, "*lead d"]:
     """Mask each token with probability `fraction` and fill the gaps in random order: a U-turn of masked diffusion.
 
-    Parameters and errors as :func:`any_order`; `x0` holds symbols 0 … v−1 and `fraction` is in [0, 1]. Explained in
-    the chapter *Hierarchical clustering*; source: Sclocchi et al. 2025 (masking diffusion).
+    Parameters and errors as :func:`any_order`; `x0` holds symbols 0 … v−1 and `fraction` is in [0, 1]. Source:
+    Sclocchi et al. 2025 (masking diffusion).
     """
-    fraction, v = checks.real("fraction", fraction, 0.0, 1.0), checks.integer("v", v, low=2)
+    fraction, gen = checks.real("fraction", fraction, 0.0, 1.0), generator(seed, "u_turn_masked")
     symbols("x0", x0, v, wait=True)
-    gen = generator(seed, "u_turn_masked")
     lost = torch.rand(x0.shape, generator=gen, dtype=torch.float64) < fraction
     return any_order(denoiser, x0.masked_fill(lost.to(x0.device), v), v, seed=gen, per_step=per_step, dtype=dtype)

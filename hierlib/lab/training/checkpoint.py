@@ -1,0 +1,155 @@
+"""Checkpoints: one file that is whole or not there, and that only the run it belongs to takes up again.
+
+A checkpoint is a state (a nested dict of tensors and plain values) with the identity of its run (a JSON-able dict:
+arguments, seed, shapes, version). The file is written beside its place, flushed to the disk and renamed, so that
+a process killed at any instant leaves the old checkpoint or the new one. It starts with a line that names its format
+and with the SHA-256 of the rest; what was cut short or changed on the disk is refused, not loaded.
+"""
+
+import glob
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import reprlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hierlib.lab import atomic, checks
+from hierlib.lab.plain import mapped, scalar
+
+__all__ = ["load", "loadable", "save"]
+
+FORMAT = 1
+_HEAD = re.compile(rb"hierlib checkpoint, format (\d+)\n([0-9a-f]{64})\n")
+_LONGEST = 200       # characters of a head
+
+
+def canonical(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the identity as it is after a journey through JSON, with hierlib's version in front."""
+    return {"hierlib": sys.modules["hierlib"].__version__, **json.loads(json.dumps(identity, default=scalar))}
+
+
+def loadable(state: Any) -> Any:
+    """Return a state of plain types, the only ones that :func:`load` reads.
+
+    Numbers of numpy, subclasses of Python's types and parameters become numbers, these types and tensors.
+
+    Raises
+    ------
+    ValueError
+        For anything that has no such form.
+    """
+    def leaf(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.detach().cpu().as_subclass(Tensor)
+        if isinstance(value, torch.dtype | torch.device):
+            return value
+        try:
+            return scalar(value)
+        except TypeError:
+            raise ValueError(f"checkpoint: {reprlib.repr(value)}: must be a tensor, number, string, boolean or None, "
+                             "or made of them in lists, tuples and dicts: nothing else could be loaded") from None
+
+    return mapped(state, leaf)
+
+
+def _difference(ours: Any, theirs: Any, key: str) -> tuple[str, Any, Any] | None:
+    """Return (key, ours, theirs) of the first difference of two JSON values; a missing key reads 'absent'."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        pairs = [(f"{key}.{k}" if key else k, ours.get(k, "absent"), theirs.get(k, "absent")) for k in ours | theirs]
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        pairs = [(f"{key}[{i}]", a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
+    else:
+        same = ours == theirs and isinstance(ours, bool) == isinstance(theirs, bool)
+        return None if same else (key, ours, theirs)
+    return next((found for k, a, b in pairs if (found := _difference(a, b, k))), None)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what a killed run left beside `path`."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        stale.unlink(missing_ok=True)
+
+
+def save(path: str | os.PathLike, state: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Write `state` to `path` at one stroke; :func:`hierlib.lab.train` calls it.
+
+    The folder is made when missing. What fails half-way (a full disk) leaves the
+    former checkpoint as it was and no other file.
+
+    Parameters
+    ----------
+    path
+        The file; ``~`` is the home folder. Two runs must not share it.
+    state
+        Nested dicts, lists and tuples of tensors, numbers, strings, booleans and None, as :func:`load` runs no code
+        from the file. It is written as :func:`loadable` has it.
+    identity
+        What the run is, plain values in dicts and lists; hierlib's version is added.
+
+    Raises
+    ------
+    ValueError
+        For a state that could not be loaded, or a path that is a folder.
+    """
+    path, known = Path(path).expanduser(), canonical(identity)
+    checks.require(not path.is_dir(), "checkpoint", str(path), "a file, not a folder")
+    buffer = io.BytesIO()
+    torch.save({"identity": json.dumps(known), "state": loadable(state)}, buffer)
+    body = buffer.getbuffer()
+    head = f"hierlib checkpoint, format {FORMAT}\n{hashlib.sha256(body).hexdigest()}\n".encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(path, head, body)
+
+
+def load(path: str | os.PathLike, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the state in `path`, tensors on the CPU, or None where there is no file yet.
+
+    Files that a killed run left half-written beside `path` are removed.
+
+    Parameters
+    ----------
+    path, identity
+        As for :func:`save`.
+
+    Raises
+    ------
+    ValueError
+        For the checkpoint of another run, naming the first key that differs and both values; of another format; for
+        a file that is cut short, changed or no checkpoint of hierlib; for a folder.
+    """
+    path, known = Path(path).expanduser(), canonical(identity)
+    checks.require(not path.is_dir(), "checkpoint", str(path), "a file, not a folder")
+    _tidy(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    head = _HEAD.match(content[:_LONGEST])
+    checks.require(head is not None, "checkpoint", str(path), "a checkpoint of hierlib (this file is another one, or "
+                   "was cut short at its beginning); remove it or give another path")
+    _refuse(path, _difference(FORMAT, int(head[1]), "format"))
+    body = memoryview(content)[head.end():]
+    checks.require(hashlib.sha256(body).hexdigest() == head[2].decode(), "checkpoint", str(path),
+                   "undamaged (this file was cut short or changed after it was written); remove it to start anew")
+    try:
+        found = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise ValueError(f"checkpoint = {str(path)!r}: must hold tensors and plain values only, of a version of torch "
+                         f"that this one ({torch.__version__}) can read ({error})") from error
+    _refuse(path, _difference(known, json.loads(found["identity"]), ""))
+    return found["state"]
+
+
+def _refuse(path: Path, difference: tuple[str, Any, Any] | None) -> None:
+    if difference:
+        key, ours, theirs = difference
+        raise ValueError(f"checkpoint = {str(path)!r}: must be of this run; it was written with {key} = "
+                         f"{reprlib.repr(theirs)}, here {key} = {reprlib.repr(ours)}; remove it or give another path")
