@@ -97,7 +97,8 @@ class Block:
 
     def lost_rows(self) -> Int[Tensor, " lost"]:
         """Return the rows whose messages vanish or are no numbers: at the end only, as each look makes a GPU wait."""
-        return torch.cat([bad.view(-1, self.b) for bad in self.lost]).any(0).nonzero().flatten()
+        bad = torch.cat([bad.view(-1, self.b) for bad in self.lost]).any(0)
+        return bad.nonzero().flatten() if bool(bad.any()) else bad.new_empty(0, dtype=torch.int64)
 
     def descend(self, *, leave_out: bool) -> Iterator[tuple[int, Tensor]]:
         """Yield (level, posterior) from the root down; with `leave_out`, the message from above alone."""
