@@ -92,7 +92,7 @@ class ClaimsTable(Ledger):
     """``{claims-table}``."""
 
     def mark(self, chapter: stored.Chapter, c: dict, text: str) -> list[nodes.Node]:
-        word = "holds" if c["holds"] else "fails"
+        word = "fails" if not c["holds"] else "missed" if c.get("verdict") == VERDICTS[2] else "holds"
         return [self.link(chapter.name, text, f"claim-{c['name']}", ("verdict", f"verdict-{word}"))]
 
     def about(self, c: dict) -> list[nodes.Node]:
@@ -220,7 +220,8 @@ class ChapterFacts(Ledger):
         if chapter.claims:
             found = sum(bool(c.get("verdict")) for c in chapter.claims)
             rest = len(chapter.claims) - chapter.holding
-            facts.append(("States", f"{found} findings, {len(chapter.claims) - found} checks"
+            findings = f"{found} findings, " * bool(found)
+            facts.append(("States", f"{findings}{len(chapter.claims) - found} checks"
                           + f"; {rest} outside their intervals" * bool(rest)))
         if paper := chapter.paper_run:
             time = f" in {stored.duration(paper['seconds'])}" if "seconds" in paper else ""
