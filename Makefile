@@ -16,7 +16,7 @@ CHAPTERS = $(sort $(wildcard book/*.ipynb))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book execute test lint unit portable notebooks bench colab dist release lock clean distclean
+.PHONY: help book execute test lint unit portable notebooks axe bench colab dist release lock clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ unit: $(STAMP)  ## tests of the library, of the scripts and of the book as it is
 portable: $(STAMP)  ## unit tests with the kernels of other processors, one after the other: some 9 times `unit`
 	$(BIN)/python -m tools.portable -n auto --ignore tests/book --ignore tests/simgpu tests
 
+axe:  ## fetch the rules of accessibility (npm); where they are missing, `unit` skips their test
+	npm install --no-save axe-core@4.14.1
+
 notebooks: export OMP_NUM_THREADS := 1
 notebooks: export HIERLIB_SCALE := quick
 notebooks: export HIERLIB_STRICT := 1
@@ -89,5 +92,5 @@ clean:  ## remove what was built; keeps .venv
 	rm -rf _build build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis *.egg-info
 	find hierlib tests tools book benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean  ## remove .venv too
-	rm -rf $(VENV)
+distclean: clean  ## remove .venv and node_modules too
+	rm -rf $(VENV) node_modules
