@@ -26,12 +26,10 @@ def shorten(text: str | None) -> str | None:
 
 @functools.cache
 def chapters_of(root: Path) -> dict[str, list[str]]:
-    """Return for each name of the library the chapters whose cells use it."""
-    return uses.chapters_of(root, stored.names(root))
-
-
-def _titles(root: Path, chapters: list[str]) -> str:
-    return ", ".join(f":doc:`{stored.load(root, name).title} </book/{name}>`" for name in chapters)
+    """Return for each name of the library links to the chapters whose cells use it."""
+    chapters = stored.names(root)
+    link = {name: f":doc:`{stored.load(root, name).title} </book/{name}>`" for name in chapters}
+    return {name: [link[each] for each in those] for name, those in uses.chapters_of(root, chapters).items()}
 
 
 def _signature(app, what, name, obj, options, signature, returns):
@@ -41,9 +39,8 @@ def _signature(app, what, name, obj, options, signature, returns):
 def _docstring(app, what, name, obj, options, lines):
     if lines and lines[0].startswith(FILLER):
         lines[:] = []
-    root = Path(app.srcdir)
-    if chapters := chapters_of(root).get(uses.full_name(obj) or "", []):
-        lines += ["", f"*Used in* {_titles(root, chapters)}.", ""]
+    if links := chapters_of(Path(app.srcdir)).get(uses.full_name(obj) or ""):
+        lines += ["", f"*Used in* {', '.join(links)}.", ""]
 
 
 def setup(app: Sphinx) -> dict:

@@ -100,33 +100,34 @@ class ClaimsTable(Ledger):
         source = [nodes.inline("", c["source"], classes=["ledger-source"])] if c.get("source") else []
         return [nodes.Text(c.get("about") or c["name"]), *source]
 
-    def there(self, chapter: stored.Chapter, c: dict) -> list[list[nodes.Node]]:
-        """Return the cell of what was measured at paper scale, for a chapter that was run there."""
+    def there(self, chapter: stored.Chapter, c: dict) -> list[nodes.Node]:
+        """Return the cell of what was measured at paper scale."""
+        if not chapter.paper_run:
+            return [soft("–")]
         found = chapter.paper_claims.get(c["name"])
-        known = nodes.Text(stored.measured(found)) if found else soft("not measured")
-        return [[known]] if chapter.paper_run else []
+        return [nodes.Text(stored.measured(found)) if found else soft("not measured")]
+
+    def claims(self, chosen: list[tuple[stored.Chapter, dict]], head: list[str], cells) -> nodes.Node:
+        """Return a table of claims, with a column for paper scale where one of their chapters was run there."""
+        known = any(chapter.paper_run for chapter, _ in chosen)
+        rows = []
+        for chapter, c in chosen:
+            said, verdict = cells(c)
+            more = [self.there(chapter, c)] if known else []
+            rows.append([self.about(c), said, stored.measured(c), *more, self.mark(chapter, c, verdict)])
+        head = [*head, *["At paper scale"] * known, "Verdict"]
+        return table(head, rows, [42, 19, 16, *[12] * known, 12], ["ledger-claims"])
 
     def findings(self, chosen: list[tuple[stored.Chapter, dict]]) -> nodes.Node:
         """Return the table of some findings; those that did not reproduce come first."""
-        rows = [
-            [self.about(c), c["paper"] if c.get("paper") else [soft("–")], stored.measured(c), *self.there(chapter, c),
-             self.mark(chapter, c, c["verdict"])]
-            for chapter, c in sorted(chosen, key=lambda pair: pair[1]["verdict"] != VERDICTS[2])
-        ]
-        more = max(map(len, rows), default=4) == 5
-        rows = [row if len(row) == 4 + more else [*row[:3], [soft("–")], row[3]] for row in rows]
-        head = ["Finding and source", "The paper", "We find", *["At paper scale"] * more, "Verdict"]
-        return table(head, rows, [40, 20, 16, *[12] * more, 14], ["ledger-claims"])
+        first = sorted(chosen, key=lambda pair: pair[1]["verdict"] != VERDICTS[2])
+        return self.claims(first, ["Finding and source", "The paper", "We find"],
+                           lambda c: (c.get("paper") or [soft("–")], c["verdict"]))
 
     def checks(self, chapter: stored.Chapter) -> nodes.Node:
-        rows = [
-            [self.about(c), c["interval"], stored.measured(c), *self.there(chapter, c),
-             self.mark(chapter, c, "✓ holds" if c["holds"] else "✗ fails")]
-            for c in chapter.claims if not c.get("verdict")
-        ]
-        there = ["At paper scale"] * bool(chapter.paper_run)
-        head = ["Check and source", "Interval", "Measured", *there, "Verdict"]
-        return table(head, rows, [44, 18, 16, *[12] * len(there), 10], ["ledger-claims"])
+        chosen = [(chapter, c) for c in chapter.claims if not c.get("verdict")]
+        return self.claims(chosen, ["Check and source", "Interval", "Measured"],
+                           lambda c: (c["interval"], "✓ holds" if c["holds"] else "✗ fails"))
 
     def both(self, chapter: stored.Chapter) -> list[nodes.Node]:
         found = [(chapter, c) for c in chapter.claims if c.get("verdict")]

@@ -1,7 +1,7 @@
 """Pages that load in half the bytes and look the same.
 
 MathJax
-    comes in the parts that are needed (0.9 MB with its fonts, instead of 2.1), not at all to pages without formulas.
+    does not come to pages without formulas.
 Icons
     are drawn by FontAwesome's style sheet; its script (1.5 MB), and the icons that no page shows, are dropped.
 Code
@@ -17,7 +17,6 @@ import base64
 import io
 import logging
 import re
-import shutil
 from pathlib import Path
 
 import offline
@@ -25,12 +24,7 @@ from fontTools import subset
 from PIL import Image
 from sphinx.application import Sphinx
 
-MATHJAX = "mathjax"
-PARTS = ("startup.js", "core.js", "input/tex.js", "input/tex/extensions", "output/chtml.js", "output/chtml/fonts",
-         "a11y/assistive-mml.js")
-LOAD = [part.removesuffix(".js") for part in PARTS if part.endswith(".js") and part != "startup.js"]
-
-MATHJAX_SCRIPT = re.compile(rf"<script [^>]*{MATHJAX}/startup\.js[^>]*></script>")
+MATHJAX_SCRIPT = re.compile(rf"<script [^>]*{offline.MATHJAX}/startup\.js[^>]*></script>")
 ICON_SCRIPT = re.compile(r"<script [^>]*fontawesome\.js[^>]*></script>")
 ICON_RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]*"\}')
 ICON_NAME = re.compile(r"\bfa-[\w-]+")
@@ -101,23 +95,6 @@ def keep_icons(static: Path, used: set[str]) -> None:
         subset.save_font(font, path, options)
 
 
-def _use_parts(app: Sphinx, config) -> None:
-    config.mathjax_path = f"{MATHJAX}/startup.js"
-    config.mathjax3_config = {**(config.mathjax3_config or {}), "loader": {"load": LOAD}}
-
-
-def _copy_parts(app: Sphinx) -> None:
-    if app.builder.format != "html":
-        return
-    source, target = offline.mathjax().parent, Path(app.outdir) / "_static" / MATHJAX
-    for part in PARTS:
-        (target / part).parent.mkdir(parents=True, exist_ok=True)
-        if (source / part).is_dir():
-            shutil.copytree(source / part, target / part, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(source / part, target / part)
-
-
 def _lighten(app: Sphinx, exception) -> None:
     if exception is not None or app.builder.format != "html":
         return
@@ -134,8 +111,6 @@ def _lighten(app: Sphinx, exception) -> None:
 
 
 def setup(app: Sphinx) -> dict:
-    """Connect after `offline`, and to the end of the build."""
-    app.connect("config-inited", _use_parts, priority=950)
-    app.connect("builder-inited", _copy_parts)
+    """Connect to the end of the build."""
     app.connect("build-finished", _lighten, priority=950)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -28,12 +28,7 @@ def belief_tree(g: Grammar, *, seed: int = 0, epsilon: float = 0.5, name: str = 
     epsilon
         Noise at the start, in [0, 1].
     name
-        HTML id of the figure: a letter, then letters, digits, ``-`` or ``_``; another one for each figure.
-
-    Returns
-    -------
-    InteractiveFigure
-        Object that a notebook displays when it is the last value of a cell.
+        Of the :class:`hierlib.figures.InteractiveFigure` that is returned.
 
     Raises
     ------

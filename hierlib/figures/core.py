@@ -17,10 +17,12 @@ __all__ = ["InteractiveFigure"]
 class InteractiveFigure:
     """A figure that is computed in the browser by a script of its own; its HTML fetches nothing.
 
+    A notebook displays it when it is the last value of a cell.
+
     Parameters
     ----------
     name
-        HTML id: a letter, then letters, digits, ``-`` or ``_``.
+        HTML id of the figure: a letter, then letters, digits, ``-`` or ``_``; another one for each figure.
     config
         What the script is given, as JSON.
     script

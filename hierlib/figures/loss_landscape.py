@@ -37,12 +37,7 @@ def loss_landscape(
     latents
         ``"independent"``, ``"sign"``, ``"abs"`` or ``"laplace"``, as in the mixed cumulant model.
     name
-        HTML id of the figure: a letter, then letters, digits, ``-`` or ``_``; another one for each figure.
-
-    Returns
-    -------
-    InteractiveFigure
-        Object that a notebook displays when it is the last value of a cell.
+        Of the :class:`hierlib.figures.InteractiveFigure` that is returned.
 
     Raises
     ------

@@ -39,12 +39,7 @@ def percolating_bumps(
     torus
         Whether the canvas starts as a torus (opposite sides glued) or as a box.
     name
-        HTML id of the figure: a letter, then letters, digits, ``-`` or ``_``; another one for each figure.
-
-    Returns
-    -------
-    InteractiveFigure
-        Object that a notebook displays when it is the last value of a cell.
+        Of the :class:`hierlib.figures.InteractiveFigure` that is returned.
 
     Raises
     ------

@@ -28,12 +28,7 @@ def swing_by(*, r: float = 0.4, rho: float = 0.9, omega: float = 0.01, name: str
     omega
         Scale ω of the diagonal of W at initialisation, 0.0001 … 0.1.
     name
-        HTML id of the figure: a letter, then letters, digits, ``-`` or ``_``; another one for each figure.
-
-    Returns
-    -------
-    InteractiveFigure
-        Object that a notebook displays when it is the last value of a cell.
+        Of the :class:`hierlib.figures.InteractiveFigure` that is returned.
 
     Raises
     ------

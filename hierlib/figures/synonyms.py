@@ -32,12 +32,7 @@ def synonyms(g: Grammar, *, samples: int = 300, seed: int = 0, name: str = "syno
     seed
         Seed of the first sample, 0 … 2^31 − 1.
     name
-        HTML id of the figure: a letter, then letters, digits, ``-`` or ``_``; another one for each figure.
-
-    Returns
-    -------
-    InteractiveFigure
-        Object that a notebook displays when it is the last value of a cell.
+        Of the :class:`hierlib.figures.InteractiveFigure` that is returned.
 
     Raises
     ------

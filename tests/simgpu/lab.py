@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from hierlib import lab, nets
-from hierlib.real import correlation
 from tests.drawn import gen
 from tests.simgpu.compare import both, grows
 
@@ -92,19 +91,6 @@ def check_devices_and_sweeps():
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(2):
             assert lab.sweep(accuracy, {"k": [1, 2]}, seed=0, store=folder, version="1").equals(frame)
-
-
-def check_correlations():
-    x, y = torch.randint(3, (60, 4), generator=gen()), torch.randint(
-        3, (80, 4), generator=gen(1))
-    x[:, 1], y[:, 1] = x[:, 0], y[:, 0]
-    pairs = [torch.tensor([[0, 1]]), torch.tensor([[0, 2], [1, 3]])]
-    for pool in (False, True):
-        for given in (lambda d: pairs, lambda d: [p.to(d) for p in pairs], lambda d: pairs[0]):
-            both(lambda d: correlation.pair_correlation(x.to(d), given(d), 3, pool=pool), tolerance=1e-9)
-            both(lambda d: correlation.pair_overlap(x.to(d), y.to(d), given(d), 3, pool=pool), tolerance=1e-9)
-    both(lambda d: (lambda found: [found.norm, found.norm_error])(correlation.pair_correlation(x.to(d), pairs, 3)))
-    correlation.pair_overlap(x.to("cuda"), y, pairs, 3)
 
 
 class Counting(nn.Module):
