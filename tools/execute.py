@@ -2,14 +2,16 @@
 
 ``quick``
     ``book/src/x.md`` is converted (one way) to ``book/x.ipynb`` and run on the CPU; the file is replaced only
-    when what a reader sees has changed, so that a run without change leaves an empty diff.
+    when what a reader sees has changed, so that a run without change leaves an empty diff. The picture of the cell
+    tagged ``cover``, shown by README and index, goes to ``book/_static/x.svg``.
 ``paper``
     The same cells run at the paper's own sizes on the device that is there; the notebook stays as it is and
     the claims go to ``book/results/paper/x.json`` with their provenance.
 ``--check``
     The stored notebooks run as they are and nothing is written: for a foreign environment such as Colab's.
 ``--text``
-    Nothing runs: prose that has changed in ``book/src/x.md`` goes to ``book/x.ipynb``, whose outputs stay.
+    Nothing runs: prose, captions and tags that have changed in ``book/src/x.md`` go to ``book/x.ipynb``, whose outputs
+    stay.
 ``--set NAME=VALUE``
     The source runs with other values in its sizes cell and nothing is written: what an explorer does. A claim that
     fails is listed and stops nothing.
@@ -179,6 +181,20 @@ def write(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def cover(nb: nbformat.NotebookNode) -> str | None:
+    """Return the picture of the cell tagged ``cover``; None where there is no such cell."""
+    chosen = [o for c in nb.cells if "cover" in c.metadata.get("tags", []) for o in c.outputs]
+    return next(("".join(o.data["image/svg+xml"]) for o in chosen if "image/svg+xml" in o.get("data", {})), None)
+
+
+def store(nb: nbformat.NotebookNode, chapter: str, book: Path) -> None:
+    """Write a chapter's notebook and its cover."""
+    nbformat.validate(nb)
+    write(book / f"{chapter}.ipynb", nbformat.writes(nb) + "\n")
+    if picture := cover(nb):
+        write(book / "_static" / f"{chapter}.svg", picture)
+
+
 def execute_quick(chapter: str, book: Path) -> str:
     """Run one chapter at quick scale and store its notebook; return what happened."""
     target = book / f"{chapter}.ipynb"
@@ -188,10 +204,9 @@ def execute_quick(chapter: str, book: Path) -> str:
         cell.metadata.pop("execution", None)
     # the run itself adds the kernel's own language_info
     nb.metadata = nbformat.from_dict(NOTEBOOK_METADATA | {"hierlib": provenance("quick", cost)})
-    nbformat.validate(nb)
     if target.exists() and as_read(nbformat.read(target, as_version=4)) == as_read(nb):
         return f"{cost['seconds']} s, unchanged"
-    write(target, nbformat.writes(nb) + "\n")
+    store(nb, chapter, book)
     return f"{cost['seconds']} s, stored with {len(claims(nb))} claims"
 
 
@@ -212,17 +227,15 @@ def execute_paper(chapter: str, book: Path) -> str:
 
 def take_text(chapter: str, book: Path) -> str:
     """Store a source's new prose in the notebook, whose outputs stay; refused where code has changed."""
-    target = book / f"{chapter}.ipynb"
-    stored = nbformat.read(target, as_version=4)
+    stored = nbformat.read(book / f"{chapter}.ipynb", as_version=4)
     nb = from_source((book / "src" / f"{chapter}.md").read_text(encoding="utf-8"))
     new, old = ([cell for cell in x.cells if cell.cell_type == "code"] for x in (nb, stored))
-    if [(c.source, c.metadata) for c in new] != [(c.source, c.metadata) for c in old]:
+    if [c.source for c in new] != [c.source for c in old]:
         raise ValueError("code cells differ from those that ran: execute the chapter")
     for cell, ran in zip(new, old, strict=True):
         cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
     nb.metadata = stored.metadata
-    nbformat.validate(nb)
-    write(target, nbformat.writes(nb) + "\n")
+    store(nb, chapter, book)
     return f"text of {len(nb.cells) - len(new)} cells, outputs of {len(new)}"
 
 

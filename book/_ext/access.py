@@ -2,7 +2,8 @@
 
 The faults lie in templates and in stored outputs, so the written pages are corrected, after all else is done: empty
 table headers are plain cells; what opens and closes has a name, the one that can be read on it; roles that do not fit
-are dropped; each cell of a table of claims names its column, for the style sheet that stacks it on a phone.
+are dropped; a value and its error stay on one line; each cell of a table of claims names its column, for the style
+sheet that stacks it on a phone; each figure is a link to its image, to be seen enlarged.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ EDITS = [(re.compile(pattern), put) for pattern, put in (
     (r'<summary>(?=\s*<span class="toctree-toggle")', '<summary aria-label="Pages of this section">'),
     (r'(<button\b(?=[^>]*search-button-field)[^>]*?)\s+aria-label="[^"]*"', r"\1"),
     (r'(<div\b(?=[^>]*class="citation)[^>]*?)\s+role="[^"]*"', r"\1"),
+    (r"(?<=[0-9⁰-⁹]) ± (?=\d)", "\u00a0±\u00a0"),
     (r'<div\b(?=[^>]*class="bd-sidebar-primary)(?![^>]*\srole=)', '<div role="complementary" aria-label="The book"'),
 )]
 LEDGER = re.compile(r'<table class="[^"]*ledger-claims.*?</table>', re.DOTALL)
+FIGURE, IMAGE = re.compile(r"<figure\b.*?</figure>", re.DOTALL), re.compile(r'<img\b[^>]*?\bsrc="([^"]+)"[^>]*>')
 HEAD, ROW, CELL = (re.compile(p, re.DOTALL) for p in (r"<th\b[^>]*>(.*?)</th>", r"<tr\b.*?</tr>", r"<td(?=[ >])"))
 
 
@@ -35,10 +38,16 @@ def labelled(table: str) -> str:
     return ROW.sub(row, re.sub(r' data-label="[^"]*"', "", table))
 
 
+def enlargeable(figure: str) -> str:
+    """Return a figure whose image is a link to itself."""
+    return IMAGE.sub(r'<a class="enlarge" href="\1" title="enlarge">\g<0></a>', figure)
+
+
 def improved(page: str) -> str:
     """Return the text of a page, corrected; one that is, stays as it is."""
     for pattern, put in EDITS:
         page = pattern.sub(put, page)
+    page = FIGURE.sub(lambda match: match[0] if "enlarge" in match[0] else enlargeable(match[0]), page)
     return LEDGER.sub(lambda match: labelled(match[0]), page)
 
 

@@ -1,8 +1,12 @@
 """Directives that state what was measured, generated from the stored results while the book is built.
 
+``{findings} [chapter]``
+    A chapter's findings: what the papers say, what we find with its error, the verdict, and where it stands.
 ``{claims-table} [chapter]``
-    Every finding: the paper's value, ours with its error, the verdict; every check: its interval, what was measured.
-    With a chapter, its tables; without, what did not reproduce, then a section for each chapter.
+    With a chapter, its checks, folded: intervals and what was measured. Without, what did not reproduce, then a section
+    for each chapter with its findings and its checks.
+``{verdicts}``
+    How many findings of each chapter have which verdict.
 ``{reproducibility-table}``
     What each stored run used and cost: device, threads, time, versions; where the paper-scale runs come from.
 ``{chapter-facts} [chapter]``
@@ -11,6 +15,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import stored
@@ -19,6 +24,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from hierlib.lab.claims import VERDICTS
+
+WORDS = dict(zip(VERDICTS, ("verdict-holds", "verdict-small", "verdict-missed", "verdict-new"), strict=True))
+WORDS[""] = "verdict-holds"
 
 
 def table(head: list[str], rows: list[list], widths: list[int], classes: list[str]) -> nodes.table:
@@ -38,9 +46,9 @@ def table(head: list[str], rows: list[list], widths: list[int], classes: list[st
     return nodes.table("", group, classes=["ledger", *classes])
 
 
-def soft(text: str) -> nodes.inline:
+def soft(text: str, *classes: str) -> nodes.inline:
     """Return text in the quiet colour."""
-    return nodes.inline("", text, classes=["ledger-soft"])
+    return nodes.inline("", text, classes=["ledger-soft", *classes])
 
 
 def count(chapters: list[stored.Chapter]) -> str:
@@ -88,56 +96,52 @@ class Ledger(SphinxDirective):
         return nodes.reference("", text, internal=True, refuri=uri, classes=list(classes))
 
 
+    def mark(self, chapter: stored.Chapter, c: dict, text: str) -> list[nodes.Node]:
+        word = WORDS[c.get("verdict", "")] if c["holds"] else "verdict-fails"
+        return [self.link(chapter.name, text, f"claim-{c['name']}", ("verdict", word))]
+
+    def measured(self, chapter: stored.Chapter, c: dict) -> list[nodes.Node]:
+        """Return what was measured, and at paper scale where the chapter was run there."""
+        there = chapter.paper_claims.get(c["name"])
+        more = f"at paper scale {stored.measured(there)}" if there else "not measured at paper scale"
+        return [nodes.strong("", stored.measured(c))] + [soft(more, "ledger-source")] * bool(chapter.paper_run)
+
+    def findings(self, chosen: list[tuple[stored.Chapter, dict]], inside: bool = False) -> nodes.Node:
+        """Return a table of findings, those that did not reproduce first: on a chapter's own page, or on another."""
+        rows = []
+        for chapter, c in sorted(chosen, key=lambda pair: pair[1]["verdict"] != VERDICTS[2]):
+            # plain text, as on the chapter's page: an asterisk is an asterisk (ε*)
+            we = [nodes.Text(f"{c['about']}: "), *self.measured(chapter, c)]
+            if inside:
+                last = nodes.reference("", "", internal=True, refuri="", classes=["where"], claim=c["name"])
+            else:
+                last = soft(c["source"])
+            rows.append([c["paper"] or [soft("–")], we, self.mark(chapter, c, c["verdict"]), [last]])
+        head = ["The papers say", "We find", "Verdict", "Section" if inside else "Source"]
+        return table(head, rows, [30, 38, 16, 16], ["ledger-claims", "ledger-findings"])
+
+
 class ClaimsTable(Ledger):
     """``{claims-table}``."""
 
-    def mark(self, chapter: stored.Chapter, c: dict, text: str) -> list[nodes.Node]:
-        word = "fails" if not c["holds"] else "missed" if c.get("verdict") == VERDICTS[2] else "holds"
-        return [self.link(chapter.name, text, f"claim-{c['name']}", ("verdict", f"verdict-{word}"))]
-
-    def about(self, c: dict) -> list[nodes.Node]:
-        # plain text, as on the chapter's page: an asterisk is an asterisk (ε*)
-        source = [nodes.inline("", c["source"], classes=["ledger-source"])] if c.get("source") else []
-        return [nodes.Text(c.get("about") or c["name"]), *source]
-
-    def there(self, chapter: stored.Chapter, c: dict) -> list[nodes.Node]:
-        """Return the cell of what was measured at paper scale."""
-        if not chapter.paper_run:
-            return [soft("–")]
-        found = chapter.paper_claims.get(c["name"])
-        return [nodes.Text(stored.measured(found)) if found else soft("not measured")]
-
-    def claims(self, chosen: list[tuple[stored.Chapter, dict]], head: list[str], cells) -> nodes.Node:
-        """Return a table of claims, with a column for paper scale where one of their chapters was run there."""
-        known = any(chapter.paper_run for chapter, _ in chosen)
-        rows = []
-        for chapter, c in chosen:
-            said, verdict = cells(c)
-            more = [self.there(chapter, c)] if known else []
-            rows.append([self.about(c), said, stored.measured(c), *more, self.mark(chapter, c, verdict)])
-        head = [*head, *["At paper scale"] * known, "Verdict"]
-        return table(head, rows, [42, 19, 16, *[12] * known, 12], ["ledger-claims"])
-
-    def findings(self, chosen: list[tuple[stored.Chapter, dict]]) -> nodes.Node:
-        """Return the table of some findings; those that did not reproduce come first."""
-        first = sorted(chosen, key=lambda pair: pair[1]["verdict"] != VERDICTS[2])
-        return self.claims(first, ["Finding and source", "The paper", "We find"],
-                           lambda c: (c.get("paper") or [soft("–")], c["verdict"]))
-
-    def checks(self, chapter: stored.Chapter) -> nodes.Node:
+    def checks(self, chapter: stored.Chapter) -> list[nodes.Node]:
+        """Return the table of a chapter's checks, folded."""
         chosen = [(chapter, c) for c in chapter.claims if not c.get("verdict")]
-        return self.claims(chosen, ["Check and source", "Interval", "Measured"],
-                           lambda c: (c["interval"], "✓ holds" if c["holds"] else "✗ fails"))
-
-    def both(self, chapter: stored.Chapter) -> list[nodes.Node]:
-        found = [(chapter, c) for c in chapter.claims if c.get("verdict")]
-        tables = [self.findings(found)] if found else []
-        return tables + ([self.checks(chapter)] if len(found) < len(chapter.claims) else [])
+        if not chosen:
+            return []
+        bad = sum(not c["holds"] for _, c in chosen)
+        told = f"{len(chosen)} checks, {f'{bad} outside their intervals' if bad else 'all inside their intervals'}"
+        fold = f'<details class="checks"><summary>{told}</summary>'
+        rows = [[[nodes.Text(c.get("about") or c["name"]), soft(c.get("source", ""), "ledger-source")], c["interval"],
+                 self.measured(chapter, c), self.mark(chapter, c, "✓ holds" if c["holds"] else "✗ fails")]
+                for _, c in chosen]
+        head = ["Check and source", "Interval", "Measured", "Verdict"]
+        content = table(head, rows, [46, 20, 20, 14], ["ledger-claims"])
+        return [nodes.raw("", fold, format="html"), content, nodes.raw("", "</details>", format="html")]
 
     def run(self) -> list[nodes.Node]:
         if self.arguments:
-            chapter = self.chapter(self.arguments[0])
-            return self.both(chapter) or [nodes.paragraph("", "No claim is stored yet.")]
+            return self.checks(self.chapter(self.arguments[0])) or [nodes.paragraph("", "No check is stored yet.")]
         chapters = self.chapters()
         out: list[nodes.Node] = [nodes.paragraph("", count(chapters), classes=["ledger-count"])]
         not_there = [(k, c) for k in chapters for c in k.claims if c.get("verdict") == VERDICTS[2]]
@@ -150,9 +154,52 @@ class ClaimsTable(Ledger):
             title, messages = self.state.inline_text(chapter.title, self.lineno)
             section += [nodes.title("", "", *title), *messages]
             section += nodes.paragraph("", "", self.link(chapter.name, "read the chapter"))
-            section += self.both(chapter)
+            found = [(chapter, c) for c in chapter.claims if c.get("verdict")]
+            section += [self.findings(found)] * bool(found) + self.checks(chapter)
             out.append(section)
         return out
+
+
+class Findings(Ledger):
+    """``{findings}``."""
+
+    def run(self) -> list[nodes.Node]:
+        chapter = self.chapter(self.arguments[0] if self.arguments else Path(self.env.docname).name)
+        found = [(chapter, c) for c in chapter.claims if c.get("verdict")]
+        return [self.findings(found, inside=True)] if found else [nodes.paragraph("", "No finding is stored yet.")]
+
+
+def finish(app: Sphinx, doctree: nodes.document) -> None:
+    """Let each finding lead to the section that made it, and a folded cell of claims say what it holds."""
+    for link in doctree.findall(lambda n: isinstance(n, nodes.reference) and "claim" in n):
+        box = f'id="claim-{link["claim"]}"'
+        raw = next((n for n in doctree.findall(nodes.raw) if box in n.astext()), None)
+        section = raw and raw.parent
+        while section and not isinstance(section, nodes.section):
+            section = section.parent
+        if section:
+            link["refuri"] = f"#{section['ids'][0]}"
+            link += nodes.Text(section.next_node(nodes.title).astext())
+        else:
+            link.parent.replace(link, soft("–"))
+    for cell in doctree.findall(lambda n: isinstance(n, nodes.container) and "prompt_show" in n):
+        boxes = "".join(n.astext() for n in cell.findall(nodes.raw) if 'class="claim ' in n.astext())
+        if names := re.findall(r'class="claim claim-(\w+)"', boxes):
+            bad = names.count("fails")
+            cell["prompt_show"] = cell["prompt_hide"] = (
+                f"{len(names)} claim{'s' * (len(names) != 1)} checked, {f'{bad} outside' if bad else 'all hold'}")
+
+
+class Verdicts(Ledger):
+    """``{verdicts}``."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = []
+        for chapter in self.chapters():
+            found = [c.get("verdict") for c in chapter.claims]
+            rows.append([[self.link(chapter.name, chapter.title)],
+                         *(str(found.count(v)) if v in found else [soft("–")] for v in VERDICTS)])
+        return [table(["Findings", *VERDICTS], rows, [32, 15, 22, 17, 14], [])]
 
 
 class ReproducibilityTable(Ledger):
@@ -242,7 +289,10 @@ class ChapterFacts(Ledger):
 
 def setup(app: Sphinx) -> dict:
     """Register the directives."""
+    app.add_directive("findings", Findings)
+    app.add_directive("verdicts", Verdicts)
     app.add_directive("claims-table", ClaimsTable)
     app.add_directive("reproducibility-table", ReproducibilityTable)
     app.add_directive("chapter-facts", ChapterFacts)
+    app.connect("doctree-read", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

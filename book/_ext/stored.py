@@ -103,16 +103,6 @@ def duration(seconds: float) -> str:
     return f"{s // 3600} h {s % 3600 // 60:02d} min"
 
 
-def number(value: float, error: float | None = None) -> str:
-    """Return a measured value as the pages show it: rounded, a real minus, ``3.2·10⁻⁵`` for a small one."""
-    text = rounded(value, error)
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        text = f"{mantissa}·10{power}"
-    return text.replace("-", "−")
-
-
 def measured(claim: dict) -> str:
     """Return what a claim measured, with its standard error; a dash where it measured nothing."""
-    return "–" if claim.get("measured") is None else number(claim["measured"], claim.get("error"))
+    return "–" if claim.get("measured") is None else rounded(claim["measured"], claim.get("error"))

@@ -16,3 +16,16 @@ addEventListener("load", async () => {
   });
   new ResizeObserver(reach).observe(document.body);
 });
+
+/* A figure is shown as large as the window; without a script its link opens the image. */
+addEventListener("click", (event) => {
+  const link = event.target.closest("a.enlarge");
+  if (!link || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const box = document.body.appendChild(document.createElement("dialog"));
+  box.className = "enlarged";
+  box.append(link.querySelector("img").cloneNode());
+  box.onclick = () => box.close();
+  box.onclose = () => box.remove();
+  box.showModal();
+});

@@ -16,7 +16,7 @@ from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Bool, Float, Int, Numbers, Tensor
 
-__all__ = ["P_C", "clusters", "links", "mass_ratio", "neighbours", "occupy", "p_c", "range2", "sigma_min", "threshold"]
+__all__ = ["P_C", "clusters", "links", "mass_ratio", "neighbours", "occupy", "p_c", "range2", "threshold"]
 
 # thresholds by the number of neighbours, to the digits on which sources agree: the first two add up to 1 (matching
 # lattices; Newman & Ziff 2000), the others Xun, Hao & Ziff 2021
@@ -29,14 +29,6 @@ def range2(sigma: Numbers, theta: Numbers) -> Numbers:
     ValueError for σ not positive, or θ outside (0, 1).
     """
     return link_radius(sigma, theta) ** 2
-
-
-def sigma_min(theta: Numbers) -> Numbers:
-    """Return 1/(2 √ln(1/θ)), in units of the spacing: up to this σ not even λ = 1 percolates, as no sites are linked.
-
-    ValueError for θ outside (0, 1).
-    """
-    return 1 / link_radius(1.0, theta)
 
 
 def neighbours(R2: float) -> Int[Tensor, "z 2"]:

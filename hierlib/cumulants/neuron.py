@@ -142,7 +142,7 @@ class TiedNeuron:
     kappa
         Strength κ and sign of the output.
     alpha_bar
-        Signal power a² at the one noise level, strictly between 0 and 1.
+        Signal ᾱ = a² at the one noise level, strictly between 0 and 1.
 
     Raises
     ------

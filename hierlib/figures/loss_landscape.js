@@ -1,6 +1,6 @@
 /* The loss landscape of one neuron that denoises the mixed cumulant model, and the figure that shows it.
  * Conventions of hierlib.cumulants: p = {activation, parameter, alpha_bar, beta_u, beta_v, kappa, latents};
- * a² = alpha_bar, b² = 1 − a²; the denoiser is D(x) = a x + κ w φ(w·x), |w| = 1. */
+ * a² = ᾱ (alpha_bar), b² = 1 − ᾱ; the denoiser is D(x) = a x + κ w φ(w·x), |w| = 1. */
 const { sum, range, DIALS, style, f1, decimal, label, rect, line, path, it, legend, place, columns, fit, publish, dial, turn, drag, keys } = core;
 
 /* ------------------------------------------------------------------ quadrature and special functions */
@@ -280,7 +280,7 @@ const BANDS = 10, RING = 16, FROM = 0.1, EDGE = 25;
 const LATENTS = {
   independent: "ν = ±1, independent of λ", sign: "ν = sign λ", abs: "ν = sign(|λ| − median)", laplace: "ν Laplace, independent of λ",
 };
-const SLIDERS = [["parameter", "", 0, 1, 0.05, "parameter of the activation"], ["alpha_bar", "<i>a</i>²", 0.05, 0.95, 0.01, "signal power a²"],
+const SLIDERS = [["parameter", "", 0, 1, 0.05, "parameter of the activation"], ["alpha_bar", "<i>ᾱ</i>", 0.05, 0.95, 0.01, "signal ᾱ"],
   ["kappa", "<i>κ</i>", -1, 1, 0.05, "output strength κ"],
   ["beta_u", "<i>β<sub>u</sub></i>", 0, 4, 0.05, "strength β of u"], ["beta_v", "<i>β<sub>v</sub></i>", 0, 30, 0.1, "strength β of v"]];
 

@@ -29,7 +29,7 @@ def loss_landscape(
         At the start: ``"sine"`` sin(1.5 s), ``"tanh"`` tanh(2 s), ``"relu"``, ``"biased-relu"`` max(0, s − ½),
         ``"sine-cosine"`` sin(1.5 s) + ½ cos(1.5 s).
     alpha_bar
-        Signal power a² = 1 − b² at the one noise level, 0.05 … 0.95.
+        Signal ᾱ at the one noise level, 0.05 … 0.95.
     beta_u, beta_v
         Strengths of the spikes, 0 … 4 and 0 … 30.
     kappa

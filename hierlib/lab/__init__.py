@@ -6,10 +6,11 @@ from hierlib.lab.device import by_scale, device, scale
 from hierlib.lab.keep import Keep, forecast
 from hierlib.lab.seeds import generator, spawn
 from hierlib.lab.sweeping import SweepError, sweep, workers
+from hierlib.lab.tables import table
 from hierlib.lab.training import Report, log_steps, train, warmup_decay
 
 __all__ = [
     "Claim", "ClaimError", "ClaimWarning", "Claims", "Keep", "Report", "SweepError", "by_scale", "checks", "curves",
-    "device", "figure", "forecast", "generator", "log_steps", "scale", "spawn", "sweep", "sweeping", "train",
-    "training", "warmup_decay", "workers",
+    "device", "figure", "forecast", "generator", "log_steps", "scale", "spawn", "sweep", "sweeping", "table",
+    "train", "training", "warmup_decay", "workers",
 ]

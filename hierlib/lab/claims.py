@@ -7,10 +7,10 @@
     claims.finding("nu", nu, "1.89 ± 0.05", "Exponent of the correlation length", error=0.01, paper="1.78",
                    verdict="not reproduced", source="Sclocchi et al. 2024, fig. 3")
 
-The interval is parsed (the test), shown with its verdict (the display) and glued as ``chapter.key``, so that the prose
-can quote it with myst-nb's glue role (the text): the three cannot drift apart. Where it is strict
-(:func:`hierlib.lab.device.strict`: in ``make``, nbval and CI) a measured value outside its interval raises
-:class:`ClaimError`. For an explorer, who has changed a parameter, it is a red box, and the chapter goes on.
+The reader sees what was measured, with its standard error: in the box, and in the prose, which quotes it with myst-nb's
+glue role as ``chapter.key``. The tests see the interval: where it is strict (:func:`hierlib.lab.device.strict`: in
+``make``, nbval and CI) a measured value outside of it raises :class:`ClaimError`. For an explorer, who has changed a
+parameter, it is a red box, and the chapter goes on.
 
 The plain-text form of the output (name, interval, verdict) is the same on every machine; the measured value
 is in its HTML form and in its metadata, from which the claims page is made.
@@ -31,10 +31,11 @@ __all__ = ["VERDICTS", "Claim", "ClaimError", "ClaimWarning", "Claims", "parse",
 VERDICTS = "reproduced", "reproduced at small scale", "not reproduced", "new here"
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _PLAIN = str.maketrans({"−": "-", "≤": "<", "≥": ">"})
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _OUTSIDE = "Outside the interval that was checked for the stored sizes: another size, seed or device may do that."
 _RED = ' style="border: 2px solid #c62828; padding: .3em"'           # Jupyter and Colab have none of the book's styles
 _NO_NUMBER = "Not a finite number: nothing was measured."
-_GLUE = "application/papermill.record/text/plain"   # what myst-nb looks for
+GLUE = "application/papermill.record/text/plain"    # what myst-nb looks for
 
 
 class ClaimError(AssertionError):
@@ -83,29 +84,42 @@ def parse(interval: str) -> tuple[float, float]:
 def rounded(value: float, error: float | None = None) -> str:
     """Return a measured value as a reader wants it: four digits, or as many as its standard error leaves.
 
+    Very small and very large ones are written with a power of ten.
+
     Examples
     --------
-    >>> rounded(0.61543, 0.0123), rounded(0.61543, 0.0045), rounded(43184.1985)
-    ('0.615 ± 0.012', '0.615 ± 0.005', '4.318e+04')
+    >>> rounded(-0.61543, 0.0123), rounded(0.61543, 0.0045), rounded(43184.1985), rounded(3.21e-5, 2e-6)
+    ('−0.615 ± 0.012', '0.615 ± 0.005', '43184', '(3.2 ± 0.2)·10⁻⁵')
     """
     if error is None or not 0 < error < math.inf or not math.isfinite(value):
-        return f"{value:.4g}"
-    power = math.floor(math.log10(error))
-    digits = max(0, (0 if error >= 3 * 10.0**power else 1) - power)    # one digit of the error, two where it begins low
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+        text, _, exponent = (f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}").partition("e")
+    else:
+        size = math.floor(math.log10(max(abs(value), error)))
+        exponent = "" if -4 < size < 6 else str(size)
+        value, error = (x / 10.0 ** size if exponent else x for x in (value, error))
+        power = math.floor(math.log10(error))
+        digits = max(0, (0 if error >= 2.95 * 10.0**power else 1) - power)         # of the error one digit, or two
+        text = f"{value:.{digits}f} ± {error:.{digits}f}"
+        text = f"({text})" if exponent else text
+    return (text + (f"·10{str(int(exponent)).translate(_RAISED)}" if exponent else "")).replace("-", "−")
+
+
+def _short(value: float | None) -> float | None:
+    """Return a number as it is stored; JSON knows no NaN and no infinity."""
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a chapter states and what this run measured, with its standard error; a finding has a verdict."""
+    """What this run measured, with its standard error, and the interval it was checked for; a finding has a verdict."""
 
     name: str
     interval: str
     measured: float
     about: str
     source: str
-    paper: str = ""
     error: float | None = None
+    paper: str = ""
     verdict: str = ""
 
     @property
@@ -114,24 +128,29 @@ class Claim:
         low, high = parse(self.interval)
         return math.isfinite(self.measured) and low <= self.measured <= high
 
+    @property
+    def said(self) -> str:
+        """The measured value and its standard error as the reader sees them."""
+        return rounded(self.measured, self.error)
+
     def __repr__(self) -> str:
         kind, verdict = ("finding", f"{self.verdict}; ") if self.verdict else ("check", "")
         return f"[{kind} {self.name}] {verdict}{self.interval}: {'holds' if self.holds else 'FAILS'}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         kind, mark = ("holds", "✓") if self.holds else ("fails", "✗")
-        finite = math.isfinite(self.measured)                      # JSON knows no NaN and no infinity
-        why = f'<div class="claim-why">{_OUTSIDE if finite else _NO_NUMBER}</div>' * (not self.holds)
-        paper = f", the paper {html.escape(self.paper)}" if self.paper else ""
+        told = _OUTSIDE if math.isfinite(self.measured) else _NO_NUMBER
+        why = f'<div class="claim-why">{told}</div>' * (not self.holds)
+        paper = f" (the paper: {html.escape(self.paper)})" if self.paper else ""
         page = (
             f'<div class="claim claim-{kind}" id="claim-{html.escape(self.name)}"{_RED * (not self.holds)}>'
-            f'<span class="claim-mark">{mark}</span> <b>{html.escape(self.about)}:</b> '
-            f'stated <span class="stated">{html.escape(self.interval)}</span>, '
-            f'measured <span class="measured">{rounded(self.measured, self.error)}</span>{paper} '
+            f'<span class="claim-mark">{mark}</span> {html.escape(self.about)}: '
+            f'<b class="measured">{self.said}</b>{paper} '
             + f'<span class="claim-verdict">{self.verdict}</span> ' * bool(self.verdict)
-            + f'<span class="claim-source">{html.escape(self.source)}</span>{why}</div>'
+            + f'<span class="claim-source">checked: <span class="stated">{html.escape(self.interval)}</span> · '
+            f'{html.escape(self.source)}</span>{why}</div>'
         )
-        record = asdict(self) | {"measured": float(f"{self.measured:.6g}") if finite else None, "holds": self.holds}
+        record = asdict(self) | {"measured": _short(self.measured), "error": _short(self.error), "holds": self.holds}
         return {"text/plain": repr(self), "text/html": page}, {"claim": record}
 
 
@@ -162,7 +181,10 @@ class Claims(dict[str, Claim]):
         super().__init__()
         self.chapter, self.source = chapter, source
 
-    def check(self, key: str, measured: float, interval: str, about: str, *, source: str | None = None) -> None:
+    def check(
+        self, key: str, measured: float, interval: str, about: str, *, error: float | None = None,
+        source: str | None = None,
+    ) -> None:
         """State an interval outside of which the run is wrong.
 
         Parameters
@@ -172,40 +194,42 @@ class Claims(dict[str, Claim]):
         measured
             What this run found: a number or a tensor with one element.
         interval
-            As the reader sees it, see :func:`parse`.
+            What is allowed, see :func:`parse`.
         about, source
             What is measured, in one line; where it comes from (paper, equation or figure).
+        error
+            Standard error of the measured value; None or NaN where it has none.
         """
-        self._state(key, measured, interval, about, source)
+        self._state(key, measured, interval, about, source, error)
 
     def finding(
         self, key: str, measured: float, interval: str, about: str, *, verdict: str, error: float | None = None,
         paper: str = "", source: str | None = None,
     ) -> None:
-        """State what a reader came for, besides what :meth:`check` takes: its standard error beside the paper's value.
+        """State what a reader came for: what :meth:`check` takes, beside the paper's value.
 
         Parameters
         ----------
         verdict
             One of :data:`VERDICTS`.
-        error
-            Standard error of the measured value; None or NaN where it has none.
         paper
             The paper's value, or what it says.
         """
-        error = None if error is None or math.isnan(error) else checks.real("error", error, 0.0)
-        self._state(key, measured, interval, about, source, paper, error, checks.one_of("verdict", verdict, VERDICTS))
+        self._state(key, measured, interval, about, source, error, paper, checks.one_of("verdict", verdict, VERDICTS))
 
-    def _state(self, key: str, measured: float, interval: str, about: str, source: str | None, *more: Any) -> None:
+    def _state(
+        self, key: str, measured: float, interval: str, about: str, source: str | None, error: float | None, *more: str
+    ) -> None:
         name = f"{self.chapter}.{key}"
-        made = self[key] = Claim(name, interval, float(measured), about, source or self.source, *more)
+        error = None if error is None or math.isnan(error) else checks.real("error", error, 0.0)
+        made = self[key] = Claim(name, interval, float(measured), about, source or self.source, error, *more)
         parse(interval)
         if inside := ipython() is not None:
             from IPython.display import display
 
             display(made)
-            glue = {"scrapbook": {"name": name, "mime_prefix": _GLUE.removesuffix("text/plain")}}
-            display({_GLUE: interval}, raw=True, metadata=glue)
+            glue = {"scrapbook": {"name": name, "mime_prefix": GLUE.removesuffix("text/plain")}}
+            display({GLUE: made.said}, raw=True, metadata=glue)
         if not made.holds:
             told = f"{made!r}; measured {made.measured:.6g}"
             if strict():

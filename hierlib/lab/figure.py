@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from hierlib.lab.device import ipython
 
-__all__ = ["FAINT", "INK", "PALETTE", "colours", "svg", "use"]
+__all__ = ["FAINT", "INK", "PALETTE", "colours", "letters", "svg", "use"]
 
 INK, FAINT = "#1f2328", "#8b949e"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")   # after Okabe and Ito
@@ -49,6 +49,12 @@ def colours(n: int) -> list[str]:
     They are legible on light and dark pages.
     """
     return [to_hex(_LEVELS(x)) for x in np.linspace(0, 1, n)]
+
+
+def letters(axes: Any) -> None:
+    """Put a, b, c, … before the titles of panels, as captions name them."""
+    for letter, ax in zip("abcdefghijkl", np.ravel(axes)):
+        ax.set_title(rf"$\bf{{{letter}}}$  {ax.get_title(loc='left')}".rstrip(), loc="left")
 
 
 def svg(figure: Figure) -> str:

@@ -1,8 +1,8 @@
 """Exact inference on the Random Hierarchy Model: sum-product on the tree, the exact denoiser of this data.
 
-A leaf likelihood ν_i(a) ∝ P(observation i | token i = a) is all that a noise channel enters with
+A leaf likelihood λ_i(a) ∝ P(observation i | token i = a) is all that a noise channel enters with
 (:mod:`hierlib.rhm.channels`). One sweep up and one down the tree (:mod:`hierlib.rhm.messages`) give every
-posterior marginal, p(b) ∝ ν↑(b) ν↓(b). Source: Sclocchi, Favero, Wyart 2024.
+posterior marginal, p(b) ∝ λ(b) π(b). Source: Sclocchi, Favero, Wyart 2024.
 
 Rows of the batch go through in blocks small enough to stay in cache; a block that underflows float32 is done
 again in float64.

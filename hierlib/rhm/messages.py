@@ -1,7 +1,7 @@
 """Messages of the sum-product algorithm on the tree of a grammar: their layout, one sweep up, one down.
 
-    up    ν↑_l(a) ∝ Σ_{rules r of a} Π_j ν↑_{l−1, j}(r_j)
-    down  ν↓_{l−1, i}(b) ∝ Σ_a ν↓_l(a) Σ_{rules r of a, r_i = b} Π_{j≠i} ν↑_{l−1, j}(r_j)
+    up    λ_l(a) ∝ Σ_{rules r of a} Π_j λ_{l−1, j}(r_j)
+    down  π_{l−1, i}(b) ∝ Σ_a π_l(a) Σ_{rules r of a, r_i = b} Π_{j≠i} λ_{l−1, j}(r_j)
 
 Source: Sclocchi, Favero, Wyart 2024. Probabilities are scaled, not logarithms (half the
 time, the same digits).
@@ -53,7 +53,7 @@ def to_rows(columns: Tensor, s: int, b: int) -> Tensor:
 
 
 def combine(children: Float[Tensor, "vs columns"], rows: Int[Tensor, "s vm"], v: int) -> Float[Tensor, "v columns"]:
-    """Return Σ_{rules r of a} Π_j ν↑_j(r_j) for every symbol a and column: one upward step, not normalised.
+    """Return Σ_{rules r of a} Π_j λ_j(r_j) for every symbol a and column: one upward step, not normalised.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from tools.execute import is_progress
 
 GLUE = re.compile(r"\{glue:[a-z]*\}`([^`]+)`|^\s*```\{glue:?[a-z]*\}\s+(\S+)", re.MULTILINE)
 FIGURE_REFERENCE = re.compile(r"\{(?:numref|ref)\}`(?:[^`<]*<)?(fig-[^`>]+)>?`")
+FIGURE_POINTS = 530  # the column of a page of 1280 px is 512 points wide
 # numpy.random names that make a generator of their own; everything else there draws from the global one
 NUMPY_OK = {"default_rng", "Generator", "SeedSequence", "PCG64", "Philox", "BitGenerator"}
 # torch functions and tensor methods that draw, from the global generator unless one is handed over
@@ -104,9 +105,8 @@ def glue(nb: NotebookNode, elsewhere: set[str]) -> list[str]:
     """Every name that the text shows was glued by this chapter or another."""
     known, faults = glued(nb) | elsewhere, []
     for cell in nb.cells:
-        if cell.cell_type != "markdown":
-            continue
-        for match in GLUE.finditer(cell.source):
+        caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")
+        for match in GLUE.finditer(cell.source if cell.cell_type == "markdown" else str(caption)):
             key = (match[1] or match[2]).split("::")[-1].split(":")[0]
             if key not in known:
                 faults.append(f"glued nowhere: {key}")
@@ -138,6 +138,12 @@ def figures(nb: NotebookNode) -> list[str]:
             faults.append(f"more than one image: {where}")
         if not str(figure.get("caption", "")).strip():
             faults.append(f"figure without caption: {where}")
+        if len(GLUE.sub("number", str(figure.get("caption", ""))).split()) > 60:
+            faults.append(f"caption of more than 60 words: {where}")
+        drawings = ["".join(o.get("data", {}).get("image/svg+xml", "")) for o in cell.outputs]
+        wide = [float(found[1]) for x in drawings if (found := re.search(r'<svg\b[^>]*? width="([\d.]+)pt"', x))]
+        if max(wide, default=0) > FIGURE_POINTS:
+            faults.append(f"wider than the page, so its text shrinks: {max(wide):.0f} pt: {where}")
         if not str(figure.get("name", "")).startswith("fig-"):
             faults.append(f"figure without a name fig-…: {where}")
         if images and len(str(settings.get("image", {}).get("alt", "")).strip()) < 15:
@@ -147,6 +153,27 @@ def figures(nb: NotebookNode) -> list[str]:
     text = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
     known = set(names) | set(re.findall(r"^:name:\s*(fig-\S+)", text, flags=re.MULTILINE))
     return faults + [f"no such figure: {n}" for n in sorted(set(FIGURE_REFERENCE.findall(text)) - known)]
+
+
+def code_on_the_page(nb: NotebookNode, lines: int = 350, cell: int = 25, columns: int = 88) -> list[str]:
+    """Code that a page shows teaches: few lines in a cell and in all, and no line is wider than the page."""
+    hidden = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+    shown = [c for c in code(nb) if not hidden & set(c.metadata.get("tags", []))]
+    count = [len(c.source.splitlines()) for c in shown]
+    faults = [f"{n} lines: {first_line(c)}" for c, n in zip(shown, count, strict=True) if n > cell]
+    faults += [f"{len(x)} columns: {x}" for c in shown for x in c.source.splitlines() if len(x) > columns]
+    return faults + [f"{sum(count)} lines of code on the page"] * (sum(count) > lines)
+
+
+def findings(nb: NotebookNode) -> list[str]:
+    """Five to eight headline results, most with a standard error; the page's text states no interval."""
+    found = [o.metadata["claim"] for _, o in outputs(nb) if o.get("metadata", {}).get("claim", {}).get("verdict")]
+    faults = [] if 5 <= len(found) <= 8 else [f"{len(found)} findings"]
+    without = [c["name"] for c in found if c["error"] is None]
+    faults += [f"findings without an error: {without}"] * (len(without) > 2)
+    faults += [f"{c['name']}: what does the paper say?" for c in found if not c["paper"] and c["verdict"] != "new here"]
+    text = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
+    return faults + [f"an interval in the text: {x}" for x in re.findall(r"checked (?:to lie )?in \{glue.*", text)]
 
 
 def parsed(source: str) -> ast.Module:

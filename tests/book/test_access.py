@@ -158,6 +158,42 @@ def test_weight_of_pages(html, browser):
             assert sum(size.values()) <= limit, f"{path.name}: {sum(size.values()) / 1e6:.2f} MB"
 
 
+PROPORTIONS = """() => {
+    const article = document.querySelector(".bd-article"), page = document.documentElement.scrollHeight;
+    const all = (found) => [...article.querySelectorAll(found)].filter(e => e.checkVisibility() && e.offsetHeight);
+    const share = (elements) => elements.reduce((sum, e) => sum + e.getBoundingClientRect().height, 0) / page;
+    const top = (e) => e.getBoundingClientRect().top + scrollY, code = all("div.cell_input");
+    const prose = all("p, li").filter(e => !e.closest(".cell, figure, table, .chapter-facts") && !e.querySelector("p"));
+    return { page, code: share(code), prose: share(prose), findings: top(all("table.ledger-findings")[0]),
+             figure: top(all(".cell_output [role=group], figure")[0]),
+             wide: all("div.cell_input pre").filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText) };
+}"""
+
+
+def test_pages_are_prose_and_figures_more_than_code(html, browser):
+    """The findings and a figure stand on the first two screens; no code scrolls sideways."""
+    with served(html) as address:
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        for path in chapter_pages(html):
+            settled(tab, address + path.relative_to(html).as_posix())
+            found = tab.evaluate(PROPORTIONS)
+            assert found.pop("wide") == [], path.name
+            assert found["page"] <= 20_000 and found["code"] < 0.25 and found["prose"] > 0.30, (path.name, found)
+            assert found["findings"] < found["figure"] <= 1800, (path.name, found)
+
+
+def test_a_figure_is_enlarged_by_a_click(html, browser):
+    with served(html) as address:
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        settled(tab, address + "book/phase-transition.html")
+        small = tab.locator("figure a.enlarge img").first
+        small.click()
+        large = tab.locator("dialog.enlarged img")
+        assert large.bounding_box()["width"] > 1.5 * small.bounding_box()["width"]
+        large.click()
+        assert tab.locator("dialog.enlarged").count() == 0 and tab.url.endswith("phase-transition.html")
+
+
 def test_every_icon_is_drawn(html, browser):
     """Each icon has a sign, in a font of the few signs that are used."""
     with served(html) as address:

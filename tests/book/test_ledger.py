@@ -12,6 +12,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from hierlib.lab.claims import Claim
 from tests.book.conftest import ROOT
 
 TOC = """\
@@ -36,7 +37,8 @@ def claim(name, measured, holds=True, verdict="", error=None):
     record = {"name": name, "interval": "0.5 ± 0.1", "measured": measured, "holds": holds}
     record |= {"verdict": verdict, "error": error}
     record |= {"about": "Threshold ε* of *all* things", "source": "Some 2024, eq. 7", "paper": "≈ 0.52"}
-    return new_output("display_data", {"text/plain": "x"}, metadata={"claim": record})
+    data, _ = Claim(*(record[k] for k in ("name", "interval", "measured", "about", "source")))._repr_mimebundle_()
+    return new_output("display_data", data, metadata={"claim": record})
 
 
 @pytest.fixture
@@ -77,14 +79,6 @@ def test_load_without_files_is_empty(stored, book):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.73119, "0.7312"), (-2, "−2"), (3.2e-12, "3.2·10⁻¹²"), (1.5e9, "1.5·10⁹"), (0.0, "0"), (float("inf"), "inf")],
-)
-def test_number(stored, value, text):
-    assert stored.number(value) == text
-
-
-@pytest.mark.parametrize(
     ("seconds", "text"), [(4.26, "4.3 s"), (42, "42 s"), (185.2, "3 min 5 s"), (3720, "1 h 02 min")]
 )
 def test_duration(stored, seconds, text):
@@ -104,11 +98,14 @@ exclude_patterns = ["book", "_build"]
 html_theme = "basic"
 """
 PAGES = {
-    "index": "# Index\n\n```{toctree}\nall\none\nthree\nruns\ncards\n```\n",
+    "index": "# Index\n\n```{toctree}\nall\none\nthree\nfound\nverdicts\nruns\ncards\n```\n",
     "all": "# Claims\n\n```{claims-table}\n```\n",
     "one": "# Claims\n\n```{claims-table} one\n```\n",
     "three": "# Claims\n\n```{claims-table} three\n```\n",
+    "verdicts": "# Verdicts\n\n```{verdicts}\n```\n",
     "runs": "# Runs\n\n```{reproducibility-table}\n```\n",
+    "found": "# Found\n\n```{findings} one\n```\n\n## Where\n\ntext\n\n### It was *made*\n\n"
+             "```{raw} html\n<div class=\"claim claim-holds\" id=\"claim-one.c\"></div>\n```\n",
     "cards": "# Cards\n\n```{chapter-facts} one\n```\n\n```{chapter-facts} three\n```\n",
 }
 
@@ -139,15 +136,26 @@ def test_generated_pages(book):
             in page.get_text())
     assert [h.get_text().rstrip("¶") for h in page.find_all("h2")] == [
         "What did not reproduce", "Chapter two", "Chapter one"]
-    about = "Threshold ε* of *all* things Some 2024, eq. 7"
     missing, found, checked = map(rows, page.find_all("table"))
-    assert missing == [[about, "≈ 0.52", "0.51", "0.505", "not reproduced"]]
-    assert found == [*missing, [about, "≈ 0.52", "1.893 ± 0.012", "not measured", "reproduced"]]
-    assert checked == [[about, "0.5 ± 0.1", "3·10⁻⁵", "not measured", "✗ fails"]]
+    about, source = "Threshold ε* of *all* things", "Some 2024, eq. 7"
+    assert missing == [["≈ 0.52", f"{about}: 0.51 at paper scale 0.505", "not reproduced", source]]
+    here = f"{about}: 1.893 ± 0.012 not measured at paper scale"
+    assert found == [*missing, ["≈ 0.52", here, "reproduced", source]]
+    assert checked == [[f"{about} {source}", "0.5 ± 0.1", "3·10⁻⁵ not measured at paper scale", "✗ fails"]]
 
-    # the claims of one chapter, and of one that is not run yet
-    assert not pages["one"].find_all("h2") and [len(rows(t)) for t in pages["one"].find_all("table")] == [2, 1]
-    assert "No claim is stored yet." in pages["three"].get_text()
+    # the checks of one chapter, folded, and of one that is not run yet
+    (fold,) = pages["one"].find_all("details", class_="checks")
+    assert fold.find("summary").get_text() == "1 checks, 1 outside their intervals"
+    assert rows(fold.find("table")) == checked
+    assert pages["one"].find_all("table") == fold.find_all("table")
+    assert "No check is stored yet." in pages["three"].get_text()
+
+    # the findings of a chapter: what did not reproduce first, each with the section that made it
+    assert rows(pages["found"].find("table")) == [[*missing[0][:3], "–"], [*found[1][:3], "It was made"]]
+    assert pages["found"].find("a", class_="where")["href"] == "#it-was-made"
+
+    # verdicts counted
+    assert rows(pages["verdicts"].find("table")) == [["Chapter two", *4 * "–"], ["Chapter one", "1", "–", "1", "–"]]
 
     # what each run used and cost
     runs, versions, paper = map(rows, pages["runs"].find_all("table"))
@@ -170,9 +178,6 @@ def test_generated_pages(book):
     (book / "book" / "results" / "paper" / "one.json").unlink()
     shutil.copy(book / "book" / "two.ipynb", book / "book" / "three.ipynb")
     pages = build(book)
-    assert [row[2:] for row in rows(pages["one"].find("table"))] == [
-        ["0.57", "not reproduced"],
-        ["1.893 ± 0.012", "reproduced"],
-    ]
+    assert [row[1] for row in rows(pages["all"].find_all("table")[1])] == [f"{about}: 0.57", f"{about}: 1.893 ± 0.012"]
     assert len(pages["runs"].find_all("table")) == 2
     assert len(rows(pages["runs"].find_all("table")[0])) == 3

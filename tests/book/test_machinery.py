@@ -186,16 +186,28 @@ def test_new_prose_is_stored_beside_the_outputs_and_new_code_is_refused(small_bo
     execute.execute_quick("t", small_book)
     before = nbformat.read(small_book / "t.ipynb", as_version=4)
     source = small_book / "src" / "t.md"
-    source.write_text(SOURCE + "\nA last word.\n")
+    source.write_text(SOURCE.replace("hide-input", "hide-cell") + "\nA last word.\n")
     execute.take_text("t", small_book)
     after = nbformat.read(small_book / "t.ipynb", as_version=4)
     assert any("A last word." in c.source for c in after.cells if c.cell_type == "markdown")
+    assert after.cells[1].metadata == {"tags": ["hide-cell"]}
     assert execute.claims(after) == execute.claims(before) and after.metadata == before.metadata
     stored = (small_book / "t.ipynb").read_bytes()
     source.write_text(SOURCE.replace("x = 1", "x = 2"))
     with pytest.raises(ValueError, match="execute the chapter"):
         execute.take_text("t", small_book)
     assert (small_book / "t.ipynb").read_bytes() == stored
+
+
+def test_the_cover_is_stored_beside_the_notebook(small_book):
+    picture = new_output("display_data", {"image/svg+xml": ["<svg>", "</svg>"], "text/plain": "x"})
+    cells = [new_code_cell("1", outputs=[picture]), new_code_cell("2", outputs=[picture], metadata={"tags": ["cover"]})]
+    execute.store(new_notebook(cells=cells[:1]), "t", small_book)
+    assert not (small_book / "_static").exists()
+    cells[1].outputs[0].data["image/svg+xml"] = "<svg>2</svg>"
+    (small_book / "_static").mkdir()
+    execute.store(new_notebook(cells=cells), "t", small_book)
+    assert (small_book / "_static" / "t.svg").read_text() == "<svg>2</svg>"
 
 
 def test_a_real_kernel_runs_a_chapter(small_book):

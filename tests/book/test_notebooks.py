@@ -61,6 +61,14 @@ def test_figures_have_caption_name_and_alt_text(nb):
     assert rules.figures(nb) == []
 
 
+def test_findings_are_few_and_have_errors(nb):
+    assert rules.findings(nb) == []
+
+
+def test_code_on_the_page_is_short(nb):
+    assert rules.code_on_the_page(nb) == []
+
+
 def test_imports_run_time_dependencies_only(nb):
     needed = {re.match(r"\w+", line)[0] for line in metadata.requires("hierlib") if "extra ==" not in line}
     assert rules.imports(nb, {"hierlib", *needed, *sys.stdlib_module_names}) == []
@@ -91,6 +99,12 @@ def test_says_how_it_was_made(nb):
     assert made["scale"] == "quick" and made["device"].startswith("CPU")
     assert made["threads"] >= 1 and made["seconds"] > 0 and made["cpu_seconds"] > 0
     assert set(made["versions"]) == {"python", *execute.PACKAGES}
+
+
+def test_its_cover_is_stored(nb, chapter):
+    picture = (ROOT / "book" / "_static" / f"{chapter}.svg").read_text(encoding="utf-8")
+    assert picture and picture == execute.cover(nb)
+    assert f"book/_static/{chapter}.svg" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_has_a_card_at_its_head(chapter):
@@ -200,6 +214,8 @@ def test_rule_glue():
     text = new_markdown_cell("It is {glue:text}`x.k` and {glue:text}`y.k:s`.")
     assert rules.glue(made(text), set()) == ["glued nowhere: x.k", "glued nowhere: y.k"]
     assert rules.glue(made(text), {"x.k", "y.k"}) == []
+    caption = {"mystnb": {"figure": {"caption": "It is {glue:text}`x.k`."}}}
+    assert rules.glue(made(new_code_cell("plot()", metadata=caption)), set()) == ["glued nowhere: x.k"]
 
 
 def test_rule_agrees():
@@ -211,19 +227,40 @@ def test_rule_agrees():
 
 
 def test_rule_figures():
-    def figure(caption="c", name="fig-a", alt="a curve that falls with time"):
-        image = new_output("display_data", {"image/svg+xml": "<svg/>"})
+    def figure(caption="c", name="fig-a", alt="a curve that falls with time", width=500):
+        image = new_output("display_data", {"image/svg+xml": f'<?xml?><svg height="9pt" width="{width}pt"></svg>'})
         settings = {"figure": {"caption": caption, "name": name}, "image": {"alt": alt}}
         return new_code_cell("plot()", outputs=[image], metadata={"mystnb": settings})
 
     assert not rules.figures(made(figure(), new_markdown_cell("{numref}`fig-a` and {numref}`Fig. %s <fig-a>`")))
-    for bad in (figure(caption=""), figure(name="a"), figure(alt="")):
+    assert not rules.figures(made(figure(caption=60 * "{glue:text}`x.a key` ")))
+    for bad in (figure(caption=""), figure(name="a"), figure(alt=""), figure(caption=61 * "w "), figure(width=540.5)):
         assert rules.figures(made(bad))
     assert rules.figures(made(figure(), figure()))
     assert rules.figures(made(new_markdown_cell("{numref}`fig-b`")))
     bare = figure()
     bare.metadata.clear()
     assert rules.figures(made(bare))
+
+
+def test_rule_findings():
+    ten = [claim_cell(name=f"x.{k}", verdict="reproduced", error=0.1, paper="p") for k in range(10)]
+    five, check = ten[:5], claim_cell(verdict="", error=None, paper="")
+    exact = [claim_cell(verdict="new here", error=None, paper="") for _ in range(3)]
+    assert rules.findings(made(*five, check)) == []
+    assert rules.findings(made(*five, exact[0])) == [] != rules.findings(made(*five, *exact))
+    assert rules.findings(made(*five[1:], check)) and rules.findings(made(*ten))
+    assert rules.findings(made(*five, claim_cell(verdict="reproduced", error=0.1, paper="")))
+    assert rules.findings(made(*five, new_markdown_cell("The slope, checked to lie in {glue:text}`x.0`.")))
+
+
+def test_rule_code_on_the_page():
+    cells = [new_code_cell("\n".join(25 * ["a = 1"])) for _ in range(14)]
+    assert rules.code_on_the_page(made(*cells)) == []
+    assert rules.code_on_the_page(made(*cells, new_code_cell("b")))
+    for source in ("\n".join(26 * ["a = 1"]), "a" * 89):
+        assert rules.code_on_the_page(made(new_code_cell(source)))
+        assert not rules.code_on_the_page(made(new_code_cell(source, metadata={"tags": ["hide-input"]})))
 
 
 @pytest.mark.parametrize(

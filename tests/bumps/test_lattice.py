@@ -18,7 +18,6 @@ from hierlib.bumps.lattice import (
     occupy,
     p_c,
     range2,
-    sigma_min,
     threshold,
 )
 from hierlib.bumps.percolation import ETA_C, components_of, link_radius
@@ -54,9 +53,11 @@ def test_range_and_smallest_width():
     counts = [[len(neighbours(float(R2))) for R2 in range2([0.3, 0.5, 0.7, 1.0], theta)] for theta in (0.005, 0.05)]
     assert counts == [[4, 20, 36, 68], [4, 8, 20, 36]]
     assert range2(0.7, 0.1) == pytest.approx((link_radius(1.4, 0.1) / 2) ** 2)
-    assert sigma_min([0.005, 0.05]) == pytest.approx([0.217, 0.289], abs=5e-4)
+    # up to a width of 1/(2 √ln(1/θ)) no sites are linked
+    smallest = [1 / float(link_radius(1.0, theta)) for theta in (0.005, 0.05)]
+    assert smallest == pytest.approx([0.217, 0.289], abs=5e-4)
     for factor, count in ((0.999, 0), (1.001, 4)):
-        assert len(neighbours(float(range2(factor * float(sigma_min(0.3)), 0.3)))) == count
+        assert len(neighbours(float(range2(factor * smallest[0], 0.005)))) == count
 
 
 def test_table_of_thresholds():
@@ -150,7 +151,7 @@ def test_largest_connected_mass_of_the_paper_set_up():
     for sigma, theta, expected in ((0.3, 0.005, 0.56), (0.5, 0.005, 0.18), (0.7, 0.005, 0.08), (0.7, 0.05, 0.18)):
         ratio = mass_ratio(sites, float(range2(sigma, theta))).mean(1)
         assert float(share[(ratio > 0.5).int().argmax()]) == pytest.approx(expected, abs=0.025)
-    alone = mass_ratio(sites, float(range2(0.1, 0.005)))                   # below sigma_min: single sites
+    alone = mass_ratio(sites, float(range2(0.1, 0.005)))                   # narrow: single sites
     assert torch.allclose(alone, 1 / sites.sum((-2, -1)).double())
 
 
@@ -158,7 +159,7 @@ def test_largest_connected_mass_of_the_paper_set_up():
 @pytest.mark.parametrize(("call", "name"), [
     (lambda: range2(0.0, 0.1), "sigma = 0.0"),
     (lambda: range2(1.0, 1.5), "theta = 1.5"),
-    (lambda: sigma_min(0.0), "theta = 0.0"),
+    (lambda: range2(1.0, 0.0), "theta = 0.0"),
     (lambda: neighbours(-1.0), "R2 = -1.0"),
     (lambda: p_c(16), "z = 16"),
     (lambda: p_c(0), "z = 0"),

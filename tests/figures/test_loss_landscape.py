@@ -337,7 +337,7 @@ def test_figure_in_a_browser(browser):
     state |= {"activation": "biased-relu", "parameter": 0.55}
     assert slider.evaluate("(e) => e.nextElementSibling.textContent") == "0.55"
     agrees()
-    ends = (("signal power a²", "alpha_bar", 0.95, "End"), ("strength β of v", "beta_v", 30, "End"),
+    ends = (("signal ᾱ", "alpha_bar", 0.95, "End"), ("strength β of v", "beta_v", 30, "End"),
             ("output strength κ", "kappa", -1, "Home"), ("strength β of u", "beta_u", 0, "Home"))
     for name, key, value, end in ends:
         one.get_by_role("slider", name=name).focus()

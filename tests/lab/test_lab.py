@@ -4,6 +4,7 @@ import re
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -13,7 +14,7 @@ from scipy import stats
 
 from hierlib import lab
 from hierlib.lab import checks, figure
-from hierlib.lab.claims import Claim, parse
+from hierlib.lab.claims import Claim, parse, rounded
 from tools import execute
 
 
@@ -43,17 +44,53 @@ def test_check_is_text_test_and_display():
     made = claim(torch.tensor(0.615), "0.62 ± 0.01")
     assert made.holds and repr(made) == "[check x.y] 0.62 ± 0.01: holds"
     data, metadata = made._repr_mimebundle_()
-    assert "a &lt; b" in data["text/html"] and '<span class="measured">0.615</span>' in data["text/html"]
+    assert "a &lt; b" in data["text/html"] and '<b class="measured">0.615</b>' in data["text/html"]
     assert "0.615" not in data["text/plain"]
     assert metadata["claim"] == {"name": "x.y", "interval": "0.62 ± 0.01", "measured": 0.615, "about": "a < b",
                                  "paper": "", "source": "this book", "error": None, "verdict": "", "holds": True}
+
+
+@pytest.mark.parametrize(("value", "error", "text"), [
+    (0.73119, None, "0.7312"), (-2, None, "\u22122"), (3.2e-12, None, "3.2·10⁻¹²"), (1.5e9, None, "1.5·10⁹"),
+    (0.0, None, "0"), (float("inf"), None, "inf"), (43184.2, None, "43184"), (-0.61543, 0.0123, "\u22120.615 ± 0.012"),
+    (1, float("nan"), "1"),
+    (0.004, 0.03, "0.00 ± 0.03"), (128.4, 31.0, "128 ± 31"), (2.5e-7, 1e-8, "(2.50 ± 0.10)·10⁻⁷"),
+    (3e-6, 2e-2, "0.000 ± 0.020"), (4.2e7, 3e6, "(4.2 ± 0.3)·10⁷"), (9.996, 0.0299, "10.00 ± 0.03"),
+])
+def test_numbers_are_rounded_by_their_error(value, error, text):
+    assert rounded(value, error) == text
+
+
+def test_a_check_may_have_an_error_too():
+    assert claim(0.61543, "> 0.5", error=0.0123).said == "0.615 ± 0.012"
+    with pytest.raises(ValueError, match="error = -1"):
+        claim(0.6, "> 0.5", error=-1)
+
+
+def test_tables_are_rounded_captioned_and_without_nan():
+    frame = pd.DataFrame({"x": [1.23456, np.nan], "y": [(1.2, 0.01), (np.nan, np.nan)], "z": ["a < b", 7],
+                          "big": [43184.198, np.float32(0.1)]}, index=pd.Index([3, 40], name="n"))
+    page, text = lab.table(frame, "A <table>")._repr_html_(), repr(lab.table(frame, "A <table>", digits=2))
+    assert "<caption>A &lt;table&gt;</caption>" in page and "a &lt; b" in page and "NaN" not in page
+    cells = re.findall(r"<t[dh]>(.*?)</t[dh]>", page)
+    assert cells == ["n", "x", "y", "z", "big", "3", "1.23", "1.200 ± 0.010", "a &lt; b", "43184",
+                     "40", "–", "–", "7", "0.1"]
+    assert text.startswith("A <table>") and "1.2 " in text and "nan" not in text.lower()
+
+
+def test_panels_are_lettered():
+    fig, axes = plt.subplots(1, 2)
+    axes[0].set_title("first", loc="left")
+    figure.letters(axes)
+    assert [ax.get_title(loc="left") for ax in axes] == [r"$\bf{a}$  first", r"$\bf{b}$"]
+    plt.close(fig)
 
 
 def test_finding_has_an_error_a_paper_and_a_verdict():
     made = claim(0.615, "> 0.5", paper="0.7", error=np.float32(0.0041), verdict="not reproduced", source="A 2024")
     assert repr(made) == "[finding x.y] not reproduced; > 0.5: holds"
     data, metadata = made._repr_mimebundle_()
-    assert all(text in data["text/html"] for text in ("0.615 ± 0.004", "the paper 0.7", "not reproduced", "A 2024"))
+    assert all(text in data["text/html"] for text in ("0.615 ± 0.004", "the paper: 0.7", "not reproduced", "A 2024"))
     assert metadata["claim"]["error"] == pytest.approx(0.0041) and type(metadata["claim"]["error"]) is float
     with pytest.raises(ValueError, match=r"verdict = 'true': must be one of 'reproduced', "):
         claim(0.6, "> 0.5", verdict="true")
@@ -103,7 +140,7 @@ def test_claim_in_a_kernel_displays_and_glues(monkeypatch, strict):
     assert repr(box) == "[check x.y] < 1: FAILS"
     page = box._repr_mimebundle_()[0]["text/html"]
     assert "claim-fails" in page and "border" in page and "interval that was checked for the stored sizes" in page
-    assert shown[1][0][0] == {"application/papermill.record/text/plain": "< 1"}
+    assert shown[1][0][0] == {"application/papermill.record/text/plain": "9"}
     assert shown[1][1]["metadata"]["scrapbook"]["name"] == "x.y"
 
 

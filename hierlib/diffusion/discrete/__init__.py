@@ -1,7 +1,7 @@
 """Discrete diffusion of strings: uniform and masked processes, losses and samplers.
 
 Tokens are int64 in 0 … v−1; a masked token is v. A **denoiser** is any callable that takes the leaf likelihood
-ν_i(a) ∝ P(what is seen of token i | it is a), float ``(..., d, v)``, and returns logits of p(x0_i = a) of the same
+λ_i(a) ∝ P(what is seen of token i | it is a), float ``(..., d, v)``, and returns logits of p(x0_i = a) of the same
 shape: a network or, without training, belief propagation on the grammar. It sees no other time. Leading dimensions
 are (n,) for one denoiser, (E, n) for an ensemble of E.
 """

@@ -165,7 +165,7 @@ class Process(ABC):
     def likelihood(
         self, x_t: Int[Tensor, "*lead d"], t: Time, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "*lead d v"]:
-        """Return ν_i(a) ∝ P(x_t | x0_i = a), normalised to sum 1 over a: what a denoiser takes.
+        """Return λ_i(a) ∝ P(x_t | x0_i = a), normalised to sum 1 over a: what a denoiser takes.
 
         ValueError for states or times (0 … T) outside the process, or a time of another shape.
         """
