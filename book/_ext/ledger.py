@@ -66,7 +66,7 @@ def count(chapters: list[stored.Chapter]) -> str:
 
 
 class Ledger(SphinxDirective):
-    """What the three directives share."""
+    """What the directives share."""
 
     optional_arguments = 1
     has_content = False
@@ -94,7 +94,6 @@ class Ledger(SphinxDirective):
         uri = self.env.app.builder.get_relative_uri(self.env.docname, target)
         uri += f"#{anchor}" if anchor else ""
         return nodes.reference("", text, internal=True, refuri=uri, classes=list(classes))
-
 
     def mark(self, chapter: stored.Chapter, c: dict, text: str) -> list[nodes.Node]:
         word = WORDS[c.get("verdict", "")] if c["holds"] else "verdict-fails"
@@ -187,7 +186,8 @@ def finish(app: Sphinx, doctree: nodes.document) -> None:
         if names := re.findall(r'class="claim claim-(\w+)"', boxes):
             bad = names.count("fails")
             cell["prompt_show"] = cell["prompt_hide"] = (
-                f"{len(names)} claim{'s' * (len(names) != 1)} checked, {f'{bad} outside' if bad else 'all hold'}")
+                f"{len(names)} result{'s' * (len(names) != 1)} of this section, "
+                f"{f'{bad} outside the' if bad else 'inside the'} intervals of the tests")
 
 
 class Verdicts(Ledger):

@@ -36,9 +36,13 @@ COORDINATES = re.compile(r'(?<=\s)(?:d|x|y|points)="[^"]*"|translate\([^)]*\)')
 DECIMALS = re.compile(r"(\.\d\d)\d+")
 ZEROS = re.compile(r"\.0+(?!\d)")
 UNSEEN = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
+ID, REFERENCE = re.compile(r' id="([^"]*)"'), re.compile(r'(?:(?<=url\(#)|(?<=href="#))([^")]+)')
 PATH = re.compile(r'(?<=\sd=")[^"]*')
 COMMAND = re.compile(r"\s*([A-Za-z])\s*")
 MARKERS = re.compile(r'<g((?:(?! style=)[^>])*)>(\s*<use\b[^>]*?)( style="[^"]*")/>((?:\s*<use\b[^>]*\3/>)*\s*</g>)')
+# lines of one look that follow each other, as error bars do: one path draws them all
+ALIKE = re.compile(r'<path d="([^"]*)"((?![^>]*opacity)[^>]*style="fill:none;[^"]*"/>)((?:<path d="[^"]*"\2)+)')
+D = re.compile(r'd="([^"]*)"')
 STYLE = re.compile(r'style="[^"]*"')
 PIXELS = re.compile(r"(?<=data:image/png;base64,)[^\"]+")
 
@@ -65,15 +69,23 @@ def fewer_bits(data: str) -> str:
     return min(data, new, key=len)
 
 
+def short_names(drawing: str) -> str:
+    """Return an SVG drawing whose parts have short names, and none where nothing refers to them."""
+    number = {name: f"i{k:x}" for k, name in enumerate(dict.fromkeys(REFERENCE.findall(drawing)))}
+    drawing = REFERENCE.sub(lambda match: number[match[1]], drawing)
+    return ID.sub(lambda match: f' id="{number[match[1]]}"' if match[1] in number else "", drawing)
+
+
 def lighter_drawing(drawing: str) -> str:
     """Return an SVG drawing in fewer bytes."""
-    drawing = UNSEEN.sub("", drawing)
+    drawing = short_names(UNSEEN.sub("", drawing))
     drawing = COORDINATES.sub(lambda match: ZEROS.sub("", DECIMALS.sub(r"\1", match[0])), drawing)
-    drawing = PATH.sub(lambda match: COMMAND.sub(r"\1", match[0]), drawing)
+    drawing = PATH.sub(lambda match: COMMAND.sub(r"\1", match[0]).strip(), drawing)
     if "<text" not in drawing:
         drawing = re.sub(r">\s+<", "><", drawing)
     drawing = MARKERS.sub(lambda m: f"<g{m[1]}{m[3]}>{m[2]}/>{m[4].replace(m[3], '')}", drawing)
     drawing = STYLE.sub(lambda match: match[0].replace(": ", ":").replace("; ", ";"), drawing)
+    drawing = ALIKE.sub(lambda m: f'<path d="{m[1]}{"".join(D.findall(m[3]))}"{m[2]}', drawing)
     return PIXELS.sub(lambda match: fewer_bits(match[0]), drawing)
 
 

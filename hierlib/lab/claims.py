@@ -91,7 +91,7 @@ def rounded(value: float, error: float | None = None) -> str:
     >>> rounded(-0.61543, 0.0123), rounded(0.61543, 0.0045), rounded(43184.1985), rounded(3.21e-5, 2e-6)
     ('−0.615 ± 0.012', '0.615 ± 0.005', '43184', '(3.2 ± 0.2)·10⁻⁵')
     """
-    if error is None or not 0 < error < math.inf or not math.isfinite(value):
+    if error is None or not 1e-9 * abs(value) < error < math.inf or not math.isfinite(value):    # rounding is no error
         text, _, exponent = (f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}").partition("e")
     else:
         size = math.floor(math.log10(max(abs(value), error)))

@@ -85,6 +85,15 @@ def test_drawings_keep_their_pixels_and_shapes():
     drawing = '<path d="M 1.234567 20.000000 L 100 -0.5" style="fill: none; stroke: red" transform="scale(0.015625)"/>'
     better = '<path d="M1.23 20L100 -0.5" style="fill:none;stroke:red" transform="scale(0.015625)"/>'
     assert weight.lighter_drawing(drawing) == better == weight.lighter_drawing(better)
+    named = '<g id="axes_1"><path id="m11ae" d="M1 2"/><use xlink:href="#m11ae" clip-path="url(#p7)"/><g id="p7"/></g>'
+    better = '<g><path id="i0" d="M1 2"/><use xlink:href="#i0" clip-path="url(#i1)"/><g id="i1"/></g>'
+    assert weight.lighter_drawing(named) == better == weight.lighter_drawing(better)
+    look = 'clip-path="url(#p)" style="fill: none; stroke: red"'
+    bars = "\n".join(f'<path d="M {x} 1 L {x} 2.5 " {look}/>' for x in (1, 2, 3))
+    better = '<path d="M1 1L1 2.5M2 1L2 2.5M3 1L3 2.5" clip-path="url(#i0)" style="fill:none;stroke:red"/>'
+    assert weight.lighter_drawing(bars) == better == weight.lighter_drawing(better)
+    faint = bars.replace("none;", "none; opacity: 0.5;")
+    assert weight.lighter_drawing(faint).count("<path") == 3
 
 
 # -- search ----------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ def test_check_is_text_test_and_display():
     (1, float("nan"), "1"),
     (0.004, 0.03, "0.00 ± 0.03"), (128.4, 31.0, "128 ± 31"), (2.5e-7, 1e-8, "(2.50 ± 0.10)·10⁻⁷"),
     (3e-6, 2e-2, "0.000 ± 0.020"), (4.2e7, 3e6, "(4.2 ± 0.3)·10⁷"), (9.996, 0.0299, "10.00 ± 0.03"),
+    (1.4, 3e-16, "1.4"),
 ])
 def test_numbers_are_rounded_by_their_error(value, error, text):
     assert rounded(value, error) == text
