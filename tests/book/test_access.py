@@ -130,6 +130,8 @@ def test_no_page_scrolls_sideways_on_a_phone(html, browser):
         for path in pages(html):
             settled(tab, address + path.relative_to(html).as_posix())
             assert tab.evaluate("document.documentElement.scrollWidth") <= 390, path.name
+            cut = "[...document.querySelectorAll('mjx-container[display=true]')].map(e => e.getBoundingClientRect())"
+            assert tab.evaluate(cut + ".filter(r => r.left < 0 || r.right > 391).length") == 0, path.name
 
 
 def test_verdicts_are_on_the_screen_of_a_phone(html, browser):
