@@ -23,7 +23,9 @@ EDITS = [(re.compile(pattern), put) for pattern, put in (
     (r'<div\b(?=[^>]*class="bd-sidebar-primary)(?![^>]*\srole=)', '<div role="complementary" aria-label="The book"'),
 )]
 LEDGER = re.compile(r'<table class="[^"]*ledger-claims.*?</table>', re.DOTALL)
-FIGURE, IMAGE = re.compile(r"<figure\b.*?</figure>", re.DOTALL), re.compile(r'<img\b[^>]*?\bsrc="([^"]+)"[^>]*>')
+FIGURE = re.compile(r"<figure\b.*?</figure>", re.DOTALL)
+IMAGE = re.compile(r'<img\b[^>]*?\bsrc="([^"]+)"[^>]*>(?!</a>)')
+ENLARGED = r'<a class="enlarge" href="\1" title="enlarge">\g<0></a>'
 HEAD, ROW, CELL = (re.compile(p, re.DOTALL) for p in (r"<th\b[^>]*>(.*?)</th>", r"<tr\b.*?</tr>", r"<td(?=[ >])"))
 
 
@@ -38,16 +40,11 @@ def labelled(table: str) -> str:
     return ROW.sub(row, re.sub(r' data-label="[^"]*"', "", table))
 
 
-def enlargeable(figure: str) -> str:
-    """Return a figure whose image is a link to itself."""
-    return IMAGE.sub(r'<a class="enlarge" href="\1" title="enlarge">\g<0></a>', figure)
-
-
 def improved(page: str) -> str:
     """Return the text of a page, corrected; one that is, stays as it is."""
     for pattern, put in EDITS:
         page = pattern.sub(put, page)
-    page = FIGURE.sub(lambda match: match[0] if "enlarge" in match[0] else enlargeable(match[0]), page)
+    page = FIGURE.sub(lambda match: IMAGE.sub(ENLARGED, match[0]), page)
     return LEDGER.sub(lambda match: labelled(match[0]), page)
 
 

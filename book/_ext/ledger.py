@@ -27,6 +27,7 @@ from hierlib.lab.claims import VERDICTS
 
 WORDS = dict(zip(VERDICTS, ("verdict-holds", "verdict-small", "verdict-missed", "verdict-new"), strict=True))
 WORDS[""] = "verdict-holds"
+BOX = re.compile(r'class="claim claim-(\w+)" id="claim-([^"]+)"')
 
 
 def table(head: list[str], rows: list[list], widths: list[int], classes: list[str]) -> nodes.table:
@@ -170,20 +171,18 @@ class Findings(Ledger):
 
 def finish(app: Sphinx, doctree: nodes.document) -> None:
     """Let each finding lead to the section that made it, and a folded cell of claims say what it holds."""
-    for link in doctree.findall(lambda n: isinstance(n, nodes.reference) and "claim" in n):
-        box = f'id="claim-{link["claim"]}"'
-        raw = next((n for n in doctree.findall(nodes.raw) if box in n.astext()), None)
-        section = raw and raw.parent
-        while section and not isinstance(section, nodes.section):
-            section = section.parent
-        if section:
+    where = {}
+    for section in doctree.findall(nodes.section):                  # the innermost comes last
+        for raw in section.findall(nodes.raw):
+            where |= dict.fromkeys((name for _, name in BOX.findall(raw.astext())), section)
+    for link in list(doctree.findall(lambda n: isinstance(n, nodes.reference) and "claim" in n)):
+        if section := where.get(link["claim"]):
             link["refuri"] = f"#{section['ids'][0]}"
             link += nodes.Text(section.next_node(nodes.title).astext())
         else:
             link.parent.replace(link, soft("–"))
     for cell in doctree.findall(lambda n: isinstance(n, nodes.container) and "prompt_show" in n):
-        boxes = "".join(n.astext() for n in cell.findall(nodes.raw) if 'class="claim ' in n.astext())
-        if names := re.findall(r'class="claim claim-(\w+)"', boxes):
+        if names := [kind for raw in cell.findall(nodes.raw) for kind, _ in BOX.findall(raw.astext())]:
             bad = names.count("fails")
             cell["prompt_show"] = cell["prompt_hide"] = (
                 f"{len(names)} result{'s' * (len(names) != 1)} of this section, "

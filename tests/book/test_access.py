@@ -67,6 +67,10 @@ def test_corrections_of_a_page():
     better = access.improved(page)
     assert '<td data-label="A">1</td><td data-label="B &amp; c">2</td>' in better
     assert better.endswith('<td></td><td class="head"></td>') and access.improved(better) == better
+    page = '<img src="x.svg"><figure><img alt="a" src="a.svg"><figcaption>1.2 ± 0.3, to enlarge</figcaption></figure>'
+    better = '<img src="x.svg"><figure><a class="enlarge" href="a.svg" title="enlarge"><img alt="a" src="a.svg"></a>' \
+             "<figcaption>1.2\u00a0±\u00a00.3, to enlarge</figcaption></figure>"
+    assert access.improved(page) == better == access.improved(better)
 
 
 def test_drawings_keep_their_pixels_and_shapes():
