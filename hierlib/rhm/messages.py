@@ -1,4 +1,4 @@
-"""Messages of the sum-product algorithm on the tree of a grammar: their layout, one sweep up, one down.
+"""Messages of the sum-product algorithm on the tree of a grammar: one sweep up, one down, samples on the way.
 
     up    λ_l(a) ∝ Σ_{rules r of a} Π_j λ_{l−1, j}(r_j)
     down  π_{l−1, i}(b) ∝ Σ_a π_l(a) Σ_{rules r of a, r_i = b} Π_{j≠i} λ_{l−1, j}(r_j)
@@ -6,14 +6,14 @@
 Source: Sclocchi, Favero, Wyart 2024. Probabilities are scaled, not logarithms (half the
 time, the same digits).
 
-Layout: a message of one level is a matrix (symbol, column), a column being a node of a row of the batch. Nodes
-are ordered with their position below the parent as the slowest index, so the j-th children of all nodes stand
-together: row a·s + j of the same memory, seen as (v·s, columns / s), holds symbol a of the j-th children. Rules
-gather whole rows, and their sum over synonyms needs no scatter.
+Layout: the messages of one level are ``(nodes, v, b)``, the rows of the batch as the fastest index: what one node
+reads and writes stays in cache, and the children of all nodes are a view ``(nodes, s, v, b)``. Each step exists
+twice: in few calls of torch (:func:`combine`, :func:`spread`), and written out for ``torch.compile``, which makes
+one loop of it without intermediates (:func:`combine_unrolled`, :func:`spread_unrolled`).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import torch
@@ -21,124 +21,199 @@ import torch
 from hierlib.lab.types import Float, Int, Tensor
 from hierlib.rhm.grammar import Grammar
 
-__all__ = ["Block", "combine", "gathered_rows", "to_columns", "to_rows"]
+__all__ = ["Block", "combine", "combine_unrolled", "spread", "spread_unrolled"]
 
-
-def gathered_rows(rules: Int[Tensor, "*levels v m s"]) -> Int[Tensor, "*levels s vm"]:
-    """Return the row a·s + j of the children's messages that each rule gathers for its j-th symbol a."""
-    s = rules.shape[-1]
-    return rules.flatten(-3, -2).transpose(-1, -2) * s + torch.arange(s, device=rules.device).view(-1, 1)
+Children = Float[Tensor, "nodes s v b"]
+Message = Float[Tensor, "nodes v b"]
 
 
 @lru_cache(maxsize=8)
-def _tables(g: Grammar, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Rows to gather for the j-th children ``(L, s, v·m)``, and one-hot scatter matrices ``(L, s, v, v·m)``."""
-    rows = gathered_rows(g.rules.to(device))
-    scatter = torch.nn.functional.one_hot(rows // g.s, g.v).transpose(-1, -2).to(dtype).contiguous()
-    return rows.contiguous(), scatter
+def _tables(g: Grammar, device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    """Return for each level the j-th symbols of all rules ``(s, v·m)``, and as one-hot matrices ``(s, v, v·m)``."""
+    symbols = g.rules.to(device).flatten(1, 2).mT.contiguous()
+    one_hot = torch.nn.functional.one_hot(symbols, g.v).mT.to(dtype).contiguous()
+    return list(zip(symbols, one_hot, strict=True))
 
 
-def to_columns(rows: Tensor, s: int) -> Tensor:
-    """``(b, nodes, …)`` in natural order -> ``(…, nodes · b)`` in the order of the messages."""
-    b, nodes, *rest = rows.shape
-    split = rows.reshape(b, *[s] * round(math.log(nodes, s)), *rest)
-    return split.permute(*range(split.ndim - 1, -1, -1)).reshape(*reversed(rest), nodes * b)
-
-
-def to_rows(columns: Tensor, s: int, b: int) -> Tensor:
-    """Inverse of :func:`to_columns`."""
-    *rest, nodes, b = columns.unflatten(-1, (-1, b)).shape
-    split = columns.reshape(*rest, *[s] * round(math.log(nodes, s)), b)
-    return split.permute(*range(split.ndim - 1, -1, -1)).reshape(b, nodes, *reversed(rest))
-
-
-def combine(children: Float[Tensor, "vs columns"], rows: Int[Tensor, "s vm"], v: int) -> Float[Tensor, "v columns"]:
-    """Return Σ_{rules r of a} Π_j λ_j(r_j) for every symbol a and column: one upward step, not normalised.
+def combine(children: Children, symbols: Int[Tensor, "s vm"]) -> Message:
+    """Return Σ_{rules r of a} Π_j λ_j(r_j) for every symbol a: one upward step, not normalised.
 
     Parameters
     ----------
     children
-        Messages of the children, symbol a of the j-th child in row a·s + j.
-    rows
-        Which rows each rule gathers, from :func:`gathered_rows`.
-    v
-        Number of symbols.
+        Messages of the s children of each node.
+    symbols
+        The j-th symbols of all rules, those of symbol 0 first.
     """
-    weight = children.index_select(0, rows[0])
-    for j in range(1, len(rows)):
-        weight *= children.index_select(0, rows[j])
-    return weight.view(v, -1, weight.shape[1]).sum(1)
+    weight = children[:, 0].index_select(1, symbols[0])
+    for j in range(1, len(symbols)):
+        weight *= children[:, j].index_select(1, symbols[j])
+    return weight.unflatten(1, (children.shape[2], -1)).sum(2)
+
+
+def spread(
+    children: Children, above: Message, symbols: Int[Tensor, "s vm"], one_hot: Float[Tensor, "s v vm"]
+) -> Children:
+    """Return Σ_a π(a) Σ_{rules r of a, r_j = b} Π_{i≠j} λ_i(r_i) for every child j and symbol b: one downward step.
+
+    `above` are the messages π that the nodes themselves got from above; the result is not normalised.
+    """
+    below = torch.empty_like(children)
+    for j, scatter in enumerate(one_hot):
+        first, *others = (i for i in range(len(symbols)) if i != j)
+        weight = children[:, first].index_select(1, symbols[first])
+        weight.unflatten(1, (children.shape[2], -1)).mul_(above.unsqueeze(2))
+        for i in others:
+            weight *= children[:, i].index_select(1, symbols[i])
+        below[:, j] = scatter @ weight
+    return below
+
+
+@lru_cache(maxsize=8)
+def _holders(g: Grammar, device: torch.device) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return for each level the rules ``(v, m, s)``, and who holds symbol b in place j: parents, other symbols.
+
+    The latter are ``(s, v, K)`` and ``(s, v, K, s − 1)``, filled up with rules of a parent v. K is a multiple of 4, so
+    that most grammars of one size share it.
+    """
+    symbols, order = g.rules.cpu().flatten(1, 2).mT.sort(dim=-1, stable=True)                      # (L, s, v·m)
+    count = torch.nn.functional.one_hot(symbols, g.v).cumsum(-2).gather(-1, symbols[..., None])[..., 0]
+    K, tables = -(-int(count.max()) // 4) * 4, []
+    for rules, held, k, rule in zip(g.rules.cpu(), symbols, count - 1, order, strict=True):
+        parents = torch.full((g.s, g.v, K), g.v)
+        beside = torch.zeros(g.s, g.v, K, g.s - 1, dtype=torch.int64)
+        for j in range(g.s):
+            parents[j, held[j], k[j]] = rule[j] // g.m
+            beside[j, held[j], k[j]] = rules.flatten(0, 1)[rule[j]][:, [i for i in range(g.s) if i != j]]
+        tables.append(tuple(table.to(device, copy=True) for table in (rules, parents, beside)))
+    return tables
+
+
+def combine_unrolled(children: Children, rules: Int[Tensor, "v m s"]) -> tuple[Message, Float[Tensor, "nodes b"]]:
+    """Return what :func:`combine` does, normalised, and the sums that normalised it."""
+    total = torch.zeros((), dtype=children.dtype, device=children.device)
+    for rule in rules.unbind(1):
+        weight = children[:, 0, rule[:, 0]]
+        for j in range(1, rule.shape[1]):
+            weight = weight * children[:, j, rule[:, j]]
+        total = total + weight
+    norm = total.sum(1)
+    return total / norm[:, None], norm
+
+
+def spread_unrolled(
+    children: Children, above: Message, parents: Int[Tensor, "s v K"], beside: Int[Tensor, "s v K others"],
+) -> tuple[Children, Children, Float[Tensor, "nodes s b"], Float[Tensor, "nodes s b"]]:
+    """Return what :func:`spread` does, normalised; the posteriors of the children; and the sums that normalised both."""
+    above = torch.nn.functional.pad(above, (0, 0, 0, 1))                                # a parent v weighs nothing
+    totals = []
+    for j in range(len(parents)):
+        others = [i for i in range(len(parents)) if i != j]
+        total = torch.zeros((), dtype=above.dtype, device=above.device)
+        for parent, symbols in zip(parents[j].unbind(-1), beside[j].unbind(-2), strict=True):
+            weight = above[:, parent]
+            for k, i in enumerate(others):
+                weight = weight * children[:, i, symbols[:, k]]
+            total = total + weight
+        totals.append(total)
+    below = torch.stack(totals, 1)
+    norm = below.sum(2)
+    below = below / norm.unsqueeze(2)
+    belief = below * children
+    norms = belief.sum(2)
+    return below, belief / norms.unsqueeze(2), norm, norms
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> tuple[Callable, Callable]:
+    """Both steps, compiled for any number of nodes and rows; torch keeps a version for each device and (m, s, K)."""
+    options = {"assert_indirect_indexing": False}              # the symbols are those of a grammar, checked there
+    return tuple(torch.compile(f, dynamic=True, options=options) for f in (combine_unrolled, spread_unrolled))
 
 
 class Block:
     """Some rows of the batch after the upward sweep: messages per level, log evidence, and what follows from them."""
 
-    def __init__(self, g: Grammar, likelihood: Float[Tensor, "b d v"]) -> None:
-        self.g, self.b, self.log_z = g, len(likelihood), 0.0
-        self.lost: list[Tensor] = []                         # which columns underflowed, one level after the other
-        self.rows, self.scatter = _tables(g, likelihood.device, likelihood.dtype)
-        top = likelihood.amax(-1, keepdim=True)              # any scale: no sum may over- or underflow
-        self.up = [self._normalise(to_columns(likelihood / top, g.s).contiguous(), keep_log=True)]
-        self.log_z += top.double().log().sum((1, 2))
-        for rows in self.rows:
-            self.up.append(self._normalise(combine(self.up[-1].view(g.v * g.s, -1), rows, g.v), keep_log=True))
-        self.log_z = self.log_z - g.n_rules * math.log(g.m) - math.log(g.v)
+    def __init__(self, g: Grammar, likelihood: Float[Tensor, "b d v"], *, compiled: bool = False) -> None:
+        self.g, self.b = g, len(likelihood)
+        self.tables = _tables(g, likelihood.device, likelihood.dtype)
+        self.holders = _holders(g, likelihood.device) if compiled else None
+        self.lost: list[Tensor] = []                         # which rows underflowed, one level after the other
+        self.scale = likelihood.amax(-1, keepdim=True)       # any scale: no sum may over- or underflow
+        leaves = (likelihood / self.scale).flatten(1).T.contiguous().view(g.d, g.v, self.b)
+        self.up, self.norms = [self._normalise(leaves)], [self.norm]
+        for level in range(g.L):
+            self.up.append(self._climb(level))
+            self.norms.append(self.norm)
 
-    def _normalise(self, message: Tensor, *, keep_log: bool = False) -> Tensor:
-        total = message.sum(0)
-        self._look(total, total.dtype)
-        if keep_log:
-            self.log_z = self.log_z + total.double().log().view(-1, self.b).sum(0)
-        return message.div_(total)
+    @property
+    def log_z(self) -> Float[Tensor, " b"]:
+        """Logarithm of the evidence, float64."""
+        logs = torch.cat([self.scale[..., 0].T, *self.norms]).double().log().sum(0)
+        return logs - self.g.n_rules * math.log(self.g.m) - math.log(self.g.v)
 
-    def _look(self, total: Float[Tensor, " columns"], dtype: torch.dtype) -> None:
+    def _normalise(self, message: Message) -> Message:
+        self.norm = message.sum(1)
+        self._look(self.norm, message.dtype)
+        return message.div_(self.norm[:, None])
+
+    def _look(self, total: Float[Tensor, "nodes b"], dtype: torch.dtype) -> None:
         kind = torch.finfo(dtype)                            # below tiny/eps a sum of subnormals has lost its digits
         self.lost.append(~((total > kind.tiny / kind.eps) & (total < torch.inf)))
 
     def lost_rows(self) -> Int[Tensor, " lost"]:
         """Return the rows whose messages vanish or are no numbers: at the end only, as each look makes a GPU wait."""
-        bad = torch.cat([bad.view(-1, self.b) for bad in self.lost]).any(0)
+        bad = torch.cat(self.lost).any(0)
         return bad.nonzero().flatten() if bool(bad.any()) else bad.new_empty(0, dtype=torch.int64)
 
-    def descend(self, *, leave_out: bool) -> Iterator[tuple[int, Tensor]]:
+    def _children(self, level: int) -> tuple[Children, bool]:
+        """Return the messages of `level`, and whether compiled code reads them: not those of a single node, which
+        torch would compile anew."""
+        children = self.up[level].view(-1, self.g.s, self.g.v, self.b)
+        return children, self.holders is not None and len(children) > 1
+
+    def _climb(self, level: int) -> Message:
+        children, compiled = self._children(level)
+        if not compiled:
+            return self._normalise(combine(children, self.tables[level][0]))
+        message, self.norm = _compiled()[0](children, self.holders[level][0])
+        self._look(self.norm, message.dtype)
+        return message
+
+    def descend(self, *, leave_out: bool) -> Iterator[tuple[int, Message]]:
         """Yield (level, posterior) from the root down; with `leave_out`, the message from above alone."""
         g = self.g
         down = torch.full_like(self.up[-1], 1.0 / g.v)
-        for level in range(g.L, -1, -1):
-            yield level, down if leave_out else self._normalise(down * self.up[level])
-            if level == 0:
-                return
-            rows, scatter = self.rows[level - 1], self.scatter[level - 1]
-            children = self.up[level - 1].view(g.v * g.s, -1)
-            below = children.new_empty(g.v, g.s, children.shape[1])
-            for j in range(g.s):
-                first, *others = (i for i in range(g.s) if i != j)
-                weight = children.index_select(0, rows[first])
-                weight.view(g.v, g.m, -1).mul_(down.unsqueeze(1))
-                for i in others:
-                    weight *= children.index_select(0, rows[i])
-                torch.mm(scatter[j], weight, out=below[:, j])
-            down = self._normalise(below.view(g.v, -1))
-
-    def draw(self, uniforms: Float[Tensor, "b draws"]) -> Iterator[tuple[int, Tensor]]:
-        """Yield (level, symbols in column order) of one posterior sample per row, from the root down."""
-        g = self.g
-        symbols, used = self._pick(self.up[-1], uniforms[:, 0]), 1
-        yield g.L, symbols
+        yield g.L, down if leave_out else self.up[-1]
         for level in range(g.L - 1, -1, -1):
-            children = self.up[level].view(g.v * g.s, -1)
-            nodes = children.shape[1] // self.b
-            rows = self.rows[level].view(g.s, g.v, g.m)[:, symbols].mT                 # (s, m, columns)
-            weight = children.gather(0, rows[0])
+            children, compiled = self._children(level)
+            if compiled:
+                below, beliefs, *norms = _compiled()[1](children, down, *self.holders[level][1:])
+                for norm in norms[:1] if leave_out else norms:
+                    self._look(norm.flatten(0, 1), norm.dtype)
+                down, belief = below.flatten(0, 1), beliefs.flatten(0, 1)
+            else:
+                down = self._normalise(spread(children, down, *self.tables[level]).flatten(0, 1))
+                belief = down if leave_out else self._normalise(down * self.up[level])
+            yield level, down if leave_out else belief
+
+    def draw(self, uniforms: Float[Tensor, "b draws"]) -> Iterator[tuple[int, Int[Tensor, "nodes b"]]]:
+        """Yield (level, symbols) of one posterior sample per row, from the root down."""
+        g, (first, *others) = self.g, uniforms.T.split([1, *self.g.widths[:0:-1]])
+        symbols = self._pick(self.up[-1], first)
+        yield g.L, symbols
+        for level, u in zip(range(g.L - 1, -1, -1), others, strict=True):
+            children, _ = self._children(level)
+            rules = g.rules.to(symbols.device)[level, symbols].permute(3, 0, 2, 1)        # (s, nodes, m, b)
+            weight = children[:, 0].gather(1, rules[0])
             for j in range(1, g.s):
-                weight *= children.gather(0, rows[j])
-            choice = self._pick(weight, uniforms[:, used:used + nodes].T.reshape(-1))
-            used += nodes
-            symbols = rows.gather(1, choice.expand(g.s, 1, -1)).reshape(-1) // g.s
+                weight *= children[:, j].gather(1, rules[j])
+            choice = self._pick(weight, u)
+            symbols = rules.gather(2, choice[None, :, None].expand(g.s, -1, -1, -1)).squeeze(2).transpose(0, 1).flatten(0, 1)
             yield level, symbols
 
-    def _pick(self, weight: Float[Tensor, "k columns"], u: Float[Tensor, " columns"]) -> Int[Tensor, " columns"]:
-        """Draw an index below k with probability ∝ `weight` in each column, from uniform numbers `u`."""
-        heap = weight.double().cumsum(0)
-        self._look(heap[-1], weight.dtype)
-        return (heap[:-1] <= u * heap[-1]).sum(0)
+    def _pick(self, weight: Float[Tensor, "nodes k b"], u: Float[Tensor, "nodes b"]) -> Int[Tensor, "nodes b"]:
+        """Draw an index below k with probability ∝ `weight` for each node and row, from uniform numbers `u`."""
+        heap = weight.double().cumsum(1)
+        self._look(heap[:, -1], weight.dtype)
+        return (heap[:, :-1] <= (u * heap[:, -1])[:, None]).sum(1)

@@ -15,7 +15,7 @@ from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Tensor
 from hierlib.rhm.grammar import Grammar
-from hierlib.rhm.messages import combine, gathered_rows
+from hierlib.rhm.messages import combine
 
 __all__ = ["upward_pools"]
 
@@ -69,4 +69,4 @@ def upward_pools(
         pick = torch.randint(size, (v * size, g.s), generator=gen)
         children = rules[truth.to(device), rule.to(device)]                # (v · size, s)
         below = pool[children, pick.to(device)]                            # (v · size, s, v)
-        messages = combine(below.permute(2, 1, 0).reshape(v * g.s, -1), gathered_rows(rules), v).T
+        messages = combine(below.permute(1, 2, 0)[None], rules.flatten(0, 1).T)[0].T

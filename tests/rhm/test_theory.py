@@ -81,8 +81,7 @@ def test_upward_map_is_the_ratio_of_averages_over_rule_sets(v, m, s):
         rules = Grammar.random(v, m, s, 1, seed=seed).rules[0]
         child = message.repeat(s, 1)                         # true symbols of the children: rule 0 of symbol 0
         child[torch.arange(s), rules[0, 0]] = p
-        rows = rules.flatten(0, 1).T * s + torch.arange(s)[:, None]
-        weight[seed] = combine(child.T.reshape(v * s, 1), rows, v)[:, 0]
+        weight[seed] = combine(child[None, ..., None], rules.flatten(0, 1).T)[0, :, 0]
     top, bottom = weight[:, 0], weight.sum(1)
     predicted = float(theory.upward_map(p, v=v, m=m, s=s))
     ratio = top.mean() / bottom.mean()
