@@ -21,7 +21,8 @@ from hierlib.rhm.messages import Block
 __all__ = ["cavity", "log_evidence", "marginals", "sample_posterior"]
 
 Likelihood = Float[Tensor, "n d v"]
-_CACHE = {"cpu": 2**22, "cuda": 2**28}    # bytes of the largest temporary per block
+# bytes of the largest temporary per block; no power of 2, as torch compiles anew when rows are equal to another size
+_CACHE = {"cpu": 7 * 2**19, "cuda": 7 * 2**26}
 
 
 def _check(g: Grammar, likelihood: Tensor) -> None:
@@ -46,15 +47,15 @@ def _name_wrong(likelihood: Tensor) -> None:
             raise ValueError(f"likelihood[{row}, {leaf}] holds {what}: must be non-negative, finite and not all zero")
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _run(
     g: Grammar, likelihood: Tensor, block: int | None, compiled: bool, out: list[Tensor],
     work: Callable[[Block, slice], Iterable[tuple[int, Tensor]]],
 ) -> list[Tensor]:
     """Fill `out` with what ``work(block, rows)`` yields for each level, in float64 where float32 underflows."""
     if block is None:
-        largest = g.v * (1 if compiled else g.m) * (g.d // g.s) * likelihood.element_size()       # per row
-        block = max(1, _CACHE.get(likelihood.device.type, 2**28) // largest)
+        largest = g.v * (4 if compiled else g.m) * (g.d // g.s) * likelihood.element_size()       # per row
+        block = max(1, _CACHE.get(likelihood.device.type, _CACHE["cuda"]) // largest)
     block = checks.integer("block", block, low=1)
     for start in range(0, len(likelihood), block):
         rows = slice(start, start + block)

@@ -12,6 +12,7 @@ twice: in few calls of torch (:func:`combine`, :func:`spread`), and written out 
 one loop of it without intermediates (:func:`combine_unrolled`, :func:`spread_unrolled`).
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -89,12 +90,16 @@ def _holders(g: Grammar, device: torch.device) -> list[tuple[Tensor, Tensor, Ten
     return tables
 
 
-def combine_unrolled(children: Children, rules: Int[Tensor, "v m s"]) -> tuple[Message, Float[Tensor, "nodes b"]]:
-    """Return what :func:`combine` does, normalised, and the sums that normalised it."""
+def combine_unrolled(
+    children: Float[Tensor, "nodes_s_v b"], rules: Int[Tensor, "v m s"]
+) -> tuple[Message, Float[Tensor, "nodes b"]]:
+    """Return what :func:`combine` does, normalised, and the sums that normalised it. Messages are flat: see there."""
+    v, _, s = rules.shape
+    children = children.view(-1, s, v, children.shape[-1])
     total = torch.zeros((), dtype=children.dtype, device=children.device)
     for rule in rules.unbind(1):
         weight = children[:, 0, rule[:, 0]]
-        for j in range(1, rule.shape[1]):
+        for j in range(1, s):
             weight = weight * children[:, j, rule[:, j]]
         total = total + weight
     norm = total.sum(1)
@@ -102,13 +107,16 @@ def combine_unrolled(children: Children, rules: Int[Tensor, "v m s"]) -> tuple[M
 
 
 def spread_unrolled(
-    children: Children, above: Message, parents: Int[Tensor, "s v K"], beside: Int[Tensor, "s v K others"],
+    children: Float[Tensor, "nodes_s_v b"], above: Float[Tensor, "nodes_v b"], parents: Int[Tensor, "s v K"],
+    beside: Int[Tensor, "s v K others"],
 ) -> tuple[Children, Children, Float[Tensor, "nodes s b"], Float[Tensor, "nodes s b"]]:
-    """Return what :func:`spread` does, normalised; the posteriors of the children; and the sums that normalised both."""
+    """Return what :func:`spread` does, normalised; the posteriors of the children; the sums that normalised both."""
+    s, v, _ = parents.shape
+    children, above = children.view(-1, s, v, children.shape[-1]), above.view(-1, v, above.shape[-1])
     above = torch.nn.functional.pad(above, (0, 0, 0, 1))                                # a parent v weighs nothing
     totals = []
-    for j in range(len(parents)):
-        others = [i for i in range(len(parents)) if i != j]
+    for j in range(s):
+        others = [i for i in range(s) if i != j]
         total = torch.zeros((), dtype=above.dtype, device=above.device)
         for parent, symbols in zip(parents[j].unbind(-1), beside[j].unbind(-2), strict=True):
             weight = above[:, parent]
@@ -128,23 +136,39 @@ def spread_unrolled(
 def _compiled() -> tuple[Callable, Callable]:
     """Both steps, compiled for any number of nodes and rows; torch keeps a version for each device and (m, s, K)."""
     options = {"assert_indirect_indexing": False}              # the symbols are those of a grammar, checked there
-    return tuple(torch.compile(f, dynamic=True, options=options) for f in (combine_unrolled, spread_unrolled))
+    steps = map(inspect.unwrap, (combine_unrolled, spread_unrolled))        # tests wrap them in checks of shapes
+    return tuple(torch.compile(step, dynamic=True, options=options) for step in steps)
 
 
 class Block:
-    """Some rows of the batch after the upward sweep: messages per level, log evidence, and what follows from them."""
+    """Some rows of the batch after the upward sweep: messages per level, log evidence, and what follows from them.
+
+    Sums and products of positive numbers keep their digits, but what underflows is lost. `errors` bound how much of a
+    message, summed over its symbols: a step adds less than `floor` to what its inputs lack, then all is divided by the
+    norm, so that a loss grows from one unlikely message to the next.
+    """
 
     def __init__(self, g: Grammar, likelihood: Float[Tensor, "b d v"], *, compiled: bool = False) -> None:
         self.g, self.b = g, len(likelihood)
         self.tables = _tables(g, likelihood.device, likelihood.dtype)
-        self.holders = _holders(g, likelihood.device) if compiled else None
-        self.lost: list[Tensor] = []                         # which rows underflowed, one level after the other
+        self.holders = _holders(g, likelihood.device) if compiled and self.b > 1 else None
+        self.floor = g.v * g.m * torch.finfo(likelihood.dtype).tiny
+        self.lost: list[Tensor] = []                         # which rows lost digits, one level after the other
         self.scale = likelihood.amax(-1, keepdim=True)       # any scale: no sum may over- or underflow
         leaves = (likelihood / self.scale).flatten(1).T.contiguous().view(g.d, g.v, self.b)
-        self.up, self.norms = [self._normalise(leaves)], [self.norm]
+        self.norms = [leaves.sum(1)]
+        self.up, self.errors = [leaves.div_(self.norms[0][:, None])], [self._missing(0.0, self.norms[0])]
         for level in range(g.L):
-            self.up.append(self._climb(level))
-            self.norms.append(self.norm)
+            children, compiled = self._children(level)
+            if compiled:
+                message, norm = _compiled()[0](children.flatten(0, 2), self.holders[level][0])
+            else:
+                message = combine(children, self.tables[level][0])
+                norm = message.sum(1)
+                message.div_(norm[:, None])
+            self.up.append(message)
+            self.norms.append(norm)
+            self.errors.append(self._missing(self._errors(level).sum(1), norm))
 
     @property
     def log_z(self) -> Float[Tensor, " b"]:
@@ -152,14 +176,11 @@ class Block:
         logs = torch.cat([self.scale[..., 0].T, *self.norms]).double().log().sum(0)
         return logs - self.g.n_rules * math.log(self.g.m) - math.log(self.g.v)
 
-    def _normalise(self, message: Message) -> Message:
-        self.norm = message.sum(1)
-        self._look(self.norm, message.dtype)
-        return message.div_(self.norm[:, None])
-
-    def _look(self, total: Float[Tensor, "nodes b"], dtype: torch.dtype) -> None:
-        kind = torch.finfo(dtype)                            # below tiny/eps a sum of subnormals has lost its digits
-        self.lost.append(~((total > kind.tiny / kind.eps) & (total < torch.inf)))
+    def _missing(self, inputs: float | Tensor, norm: Float[Tensor, "*nodes b"]) -> Float[Tensor, "*nodes b"]:
+        """Return the bound on what a message lacks, given that on what it is made of; note rows that lack digits."""
+        error = (inputs + self.floor) / norm
+        self.lost.append(~(error <= torch.finfo(norm.dtype).eps).flatten(0, -2))
+        return error
 
     def lost_rows(self) -> Int[Tensor, " lost"]:
         """Return the rows whose messages vanish or are no numbers: at the end only, as each look makes a GPU wait."""
@@ -167,40 +188,43 @@ class Block:
         return bad.nonzero().flatten() if bool(bad.any()) else bad.new_empty(0, dtype=torch.int64)
 
     def _children(self, level: int) -> tuple[Children, bool]:
-        """Return the messages of `level`, and whether compiled code reads them: not those of a single node, which
-        torch would compile anew."""
+        """Return the messages of `level`, and whether compiled code reads them: not of one node, of which torch makes
+        another version."""
         children = self.up[level].view(-1, self.g.s, self.g.v, self.b)
         return children, self.holders is not None and len(children) > 1
 
-    def _climb(self, level: int) -> Message:
-        children, compiled = self._children(level)
-        if not compiled:
-            return self._normalise(combine(children, self.tables[level][0]))
-        message, self.norm = _compiled()[0](children, self.holders[level][0])
-        self._look(self.norm, message.dtype)
-        return message
+    def _errors(self, level: int) -> Float[Tensor, "nodes s b"]:
+        return self.errors[level].view(-1, self.g.s, self.b)
 
     def descend(self, *, leave_out: bool) -> Iterator[tuple[int, Message]]:
         """Yield (level, posterior) from the root down; with `leave_out`, the message from above alone."""
         g = self.g
         down = torch.full_like(self.up[-1], 1.0 / g.v)
+        error = torch.zeros_like(self.errors[-1])
         yield g.L, down if leave_out else self.up[-1]
         for level in range(g.L - 1, -1, -1):
             children, compiled = self._children(level)
             if compiled:
-                below, beliefs, *norms = _compiled()[1](children, down, *self.holders[level][1:])
-                for norm in norms[:1] if leave_out else norms:
-                    self._look(norm.flatten(0, 1), norm.dtype)
-                down, belief = below.flatten(0, 1), beliefs.flatten(0, 1)
+                flat = children.flatten(0, 2), down.flatten(0, 1)
+                down, belief, norm, norms = _compiled()[1](*flat, *self.holders[level][1:])
             else:
-                down = self._normalise(spread(children, down, *self.tables[level]).flatten(0, 1))
-                belief = down if leave_out else self._normalise(down * self.up[level])
+                down = spread(children, down, *self.tables[level])
+                norm = down.sum(2)
+                down.div_(norm.unsqueeze(2))
+                belief = down if leave_out else down * children
+                norms = belief.sum(2)
+                belief = belief / norms.unsqueeze(2)
+            down, belief = down.flatten(0, 1), belief.flatten(0, 1)
+            mine = self._errors(level)
+            error = self._missing(g.m * (error.unsqueeze(1) + mine.sum(1, keepdim=True) - mine), norm).flatten(0, 1)
+            if not leave_out:
+                self._missing(error + self.errors[level], norms.flatten(0, 1))
             yield level, down if leave_out else belief
 
     def draw(self, uniforms: Float[Tensor, "b draws"]) -> Iterator[tuple[int, Int[Tensor, "nodes b"]]]:
         """Yield (level, symbols) of one posterior sample per row, from the root down."""
         g, (first, *others) = self.g, uniforms.T.split([1, *self.g.widths[:0:-1]])
-        symbols = self._pick(self.up[-1], first)
+        symbols = self._pick(self.up[-1], self.errors[-1], first)
         yield g.L, symbols
         for level, u in zip(range(g.L - 1, -1, -1), others, strict=True):
             children, _ = self._children(level)
@@ -208,12 +232,14 @@ class Block:
             weight = children[:, 0].gather(1, rules[0])
             for j in range(1, g.s):
                 weight *= children[:, j].gather(1, rules[j])
-            choice = self._pick(weight, u)
-            symbols = rules.gather(2, choice[None, :, None].expand(g.s, -1, -1, -1)).squeeze(2).transpose(0, 1).flatten(0, 1)
+            choice = self._pick(weight, self._errors(level).sum(1), u)[None, :, None].expand(g.s, -1, -1, -1)
+            symbols = rules.gather(2, choice).squeeze(2).transpose(0, 1).flatten(0, 1)
             yield level, symbols
 
-    def _pick(self, weight: Float[Tensor, "nodes k b"], u: Float[Tensor, "nodes b"]) -> Int[Tensor, "nodes b"]:
+    def _pick(
+        self, weight: Float[Tensor, "nodes k b"], error: Float[Tensor, "nodes b"], u: Float[Tensor, "nodes b"]
+    ) -> Int[Tensor, "nodes b"]:
         """Draw an index below k with probability ∝ `weight` for each node and row, from uniform numbers `u`."""
         heap = weight.double().cumsum(1)
-        self._look(heap[:, -1], weight.dtype)
+        self._missing(error, heap[:, -1].to(weight.dtype))
         return (heap[:, :-1] <= (u * heap[:, -1])[:, None]).sum(1)

@@ -19,6 +19,8 @@ from hierlib.rhm.messages import combine
 
 __all__ = ["upward_pools"]
 
+_COLUMNS = 256      # messages at a time, so that what their rules gather stays in cache
+
 
 def upward_pools(
     g: Grammar, channel: Callable[..., Float[Tensor, "n d v"]], noise: float, *, size: int = 256, seed: Seed = 0
@@ -69,4 +71,6 @@ def upward_pools(
         pick = torch.randint(size, (v * size, g.s), generator=gen)
         children = rules[truth.to(device), rule.to(device)]                # (v · size, s)
         below = pool[children, pick.to(device)]                            # (v · size, s, v)
-        messages = combine(below.permute(1, 2, 0)[None], rules.flatten(0, 1).T)[0].T
+        parts = below.permute(1, 2, 0)[None].split(_COLUMNS, -1)           # (1, s, v, part)
+        symbols = rules.flatten(0, 1).T.contiguous()
+        messages = torch.cat([combine(part.contiguous(), symbols)[0] for part in parts], -1).T

@@ -1,4 +1,5 @@
 import math
+import shutil
 
 import pytest
 import torch
@@ -277,3 +278,50 @@ def test_empty_batch():
     assert rhm.marginals(g, torch.ones(0, 4, 4))[1].shape == (0, 2, 4)
     assert rhm.log_evidence(g, torch.ones(0, 4, 4)).shape == (0,)
     assert rhm.sample_posterior(g, torch.ones(0, 4, 4))[2].shape == (0, 1)
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")       # from inside of torch.compile
+@pytest.mark.parametrize(("p", "dtype", "tolerance"), [
+    ((5, 2, 2, 3), torch.float32, 1e-5), ((3, 2, 3, 2), torch.float64, 1e-12)])
+def test_compiled_steps_agree(p, dtype, tolerance):
+    for seed in range(2):
+        g = Grammar.random(*p, seed=seed)
+        likelihood = random_likelihood(g, 7, seed)                        # in blocks of 6 rows and of 1
+        strings = torch.randint(g.v, (1000, g.d), generator=torch.Generator().manual_seed(0))
+        peaked = torch.nn.functional.one_hot(strings[~g.is_valid(strings)][0], g.v).double()
+        likelihood[3] = peaked.clamp(min=1e-30)                           # beyond float32, which starts again
+        given = likelihood.to(dtype)
+        for a, b in zip(rhm.marginals(g, given, compiled=True, block=6), enumerate_posterior(g, likelihood)[0],
+                        strict=True):
+            assert a.dtype == dtype and (a - b).abs().max() < tolerance
+        for a, b in zip(rhm.cavity(g, given, compiled=True), rhm.cavity(g, likelihood), strict=True):
+            assert (a - b).abs().max() < tolerance
+        evidence = rhm.log_evidence(g, given, compiled=True)
+        assert torch.allclose(evidence, rhm.log_evidence(g, likelihood), rtol=tolerance)
+        drawn = [rhm.sample_posterior(g, given, seed=1, compiled=compiled) for compiled in (False, True)]
+        assert all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))
+        given[2] = peaked
+        with pytest.raises(ValueError, match=r"likelihood\[2\] is contradictory"):
+            rhm.cavity(g, given, compiled=True)
+
+
+@given(p=st.sampled_from(CASES[:5]), power=st.integers(0, 60), seed=st.integers(0, 999))
+def test_float32_loses_no_digits_at_any_contrast(p, power, seed):
+    """What float32 drops in one message, of no weight there, may be all that is left after the next."""
+    g = Grammar.random(*p, seed=seed)
+    strings = torch.randint(g.v, (3, g.d), generator=torch.Generator().manual_seed(seed))
+    likelihood = torch.nn.functional.one_hot(strings, g.v).double().clamp(min=10.0 ** (-power / 2))
+    likelihood = (likelihood * (0.5 + random_likelihood(g, 3, seed, power=1))).float()
+    exact = enumerate_posterior(g, likelihood.double())[0]
+    for a, b in zip(rhm.marginals(g, likelihood), exact, strict=True):
+        assert (a - b).abs().max() < 1e-5
+    for a, b in zip(rhm.cavity(g, likelihood), rhm.cavity(g, likelihood.double()), strict=True):
+        assert (a - b).abs().max() < 1e-5
+
+
+def test_results_can_be_trained_on():
+    g = Grammar.random(4, 2, 2, 2, seed=0)
+    weight = torch.ones((), requires_grad=True)
+    (rhm.marginals(g, random_likelihood(g, 2, seed=0))[0] * weight).sum().backward()
+    assert weight.grad == pytest.approx(2 * g.d)
