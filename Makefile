@@ -67,8 +67,8 @@ notebooks: $(STAMP)  ## run every stored notebook again and compare
 	  --nbval-kernel-startup-timeout 5400 $(CHAPTERS),@echo "no stored notebook")
 
 bench: export OMP_NUM_THREADS := 1
-bench: $(STAMP)  ## speed against peers and bounds, a ratio per row
-	@set -e; for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f; done
+bench: $(STAMP)  ## speed against peers and bounds: prints a table and stores it for the book
+	$(BIN)/python -m benchmarks
 
 # for a machine that brings its own packages, as Colab does: nothing of it is replaced, .venv is not used
 colab:  ## run the stored notebooks with PYTHON's own packages, changing nothing of them

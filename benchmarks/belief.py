@@ -1,56 +1,51 @@
-"""Exact inference and sampling on the Random Hierarchy Model: speed against peers and bounds.
+"""Exact inference and sampling on the Random Hierarchy Model; times are per sequence.
 
-    python benchmarks/belief.py            about half a minute
-    python benchmarks/belief.py --quick    a few seconds; shows that everything runs, its figures mean little
-
-A row compares hierlib with one other way of getting the same result. Both run in turns, several times, on one
-torch thread, and the smallest CPU time of each counts. `ratio` is the speed of hierlib over that of the other:
-above 1 hierlib is faster; for a bound it is the fraction reached. Peers are checked to agree before they are timed.
-
-Inference, posterior marginals of every node, µs per sequence:
+marginals, those of every node; compiled, with that option; compilation, the CPU time of the first call with it, all
+sequences included:
 
 - naive: batch-first messages, gather and ``scatter_add``; what one writes first (below).
+- eager: hierlib without compilation.
+- pgmpy: junction tree of one sequence, built, calibrated and queried. hierlib has one sequence only, too.
+- pgmax: flooding for 2L + 2 rounds, exact on a tree; jit and vmap over the batch, compilation not counted.
 - traffic: a bound for code that writes every intermediate to memory. The v·m rule weights of an inner node are
   written or read 12 times (up: 2 gathers written, the product 3, the sum 1; down, for each of two children: the
   product 2, the sum 1), at the bandwidth of a triad ``a = b + c/2`` measured in the same turns. Blocks that stay
   in cache can beat it.
-- pgmpy: junction tree of one sequence, built, calibrated and queried. hierlib has one sequence only, too.
-- pgmax: flooding for 2L + 2 rounds, exact on a tree; jit and vmap over the batch, compilation not counted.
+- fused: the same for code whose sums stay in registers. Of v numbers each, the likelihoods of the d leaves are read,
+  the messages up of all N nodes written once and read once, on the way down, and the N marginals written:
+  (d + 3 N) v in all. Messages down are not counted, as a child's follows from its marginal.
 
-Sampling, sequences per second:
+sample:
 
 - loop: plain Python, node after node.
 - randint: a bound, ``torch.randint`` drawing the numbers that are needed (one per inner node and one for the class)
   and nothing else.
+
+The size is v, m, s, L.
 """
 
+import os
 import random
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from unittest import mock
 
-import pandas as pd
 import torch
-from common import check, fastest, started
 
+from benchmarks.common import check, fastest, row
 from hierlib import rhm
 from hierlib.lab.types import Float, Tensor
 from hierlib.rhm import Grammar
 
-AIM = 400e-6         # seconds per sequence, marginals at (v, m, s, L) = (32, 8, 2, 7) in float32 on one core
 PASSES = 12          # over the v·m rule weights of a node, by unfused code (s = 2)
 
 
-def row(task: str, g: Grammar, dtype: torch.dtype, against: str, ours: float, other: float, aim: str = "-") -> dict:
-    """Return a row of the table from the seconds per sequence of hierlib and of the other."""
-    def show(seconds: float) -> str:
-        return f"{1e6 * seconds:.1f}" if task == "marginals" else f"{1 / seconds:.0f}"
-
-    return {
-        "task": task, "v,m,s,L": f"{g.v},{g.m},{g.s},{g.L}", "dtype": str(dtype).removeprefix("torch."),
-        "unit": "µs/seq" if task == "marginals" else "seq/s", "hierlib": show(ours), "against": against,
-        "other": show(other), "ratio": f"{other / ours:.3g}", "aim": aim,
-    }
+def size(g: Grammar) -> str:
+    """Return the name of a size."""
+    return f"{g.v},{g.m},{g.s},{g.L}"
 
 
 def likelihoods(g: Grammar, n: int, dtype: torch.dtype) -> Float[Tensor, "n d v"]:
@@ -165,22 +160,40 @@ def loop_sample(g: Grammar, rules: list, n: int, rng: random.Random) -> list[lis
     return strings
 
 
-def marginals_rows(g: Grammar, dtype: torch.dtype, quick: bool) -> list[dict]:
-    """Return the rows of exact inference against the naive version and the memory traffic."""
-    n, repeats, size = (16, 2, 2**20) if quick else (128, 20, 2**24)
+def triad(length: int, dtype: torch.dtype) -> Callable[[], Tensor]:
+    """Return a function that reads two vectors and writes a third."""
+    a, b, c = torch.zeros(3, length, dtype=dtype)
+    return lambda: torch.add(b, c, alpha=0.5, out=a)
+
+
+def marginals_row(g: Grammar, dtype: torch.dtype, quick: bool) -> dict:
+    """Return the row of exact inference against the naive version and the memory traffic."""
+    n, repeats, length = (16, 2, 2**20) if quick else (128, 20, 2**24)
     likelihood = likelihoods(g, n, dtype)
     check_levels(naive_marginals(g, likelihood), rhm.marginals(g, likelihood), "naive")
-    a, b, c = torch.zeros(3, size, dtype=dtype)
-    ours, naive, triad = fastest(
-        repeats,
-        lambda: rhm.marginals(g, likelihood),
-        lambda: naive_marginals(g, likelihood),
-        lambda: torch.add(b, c, alpha=0.5, out=a),
-    )
-    traffic = PASSES * g.v * g.m * g.n_rules / (3 * size) * triad      # the size of an element cancels
-    aim = "-" if (g.L, dtype) != (7, torch.float32) else "met" if ours / n <= AIM else "missed"
-    return [row("marginals", g, dtype, "naive", ours / n, naive / n, aim),
-            row("marginals", g, dtype, "traffic", ours / n, traffic, aim)]
+    ours, naive, copy = fastest(repeats, lambda: rhm.marginals(g, likelihood), lambda: naive_marginals(g, likelihood),
+                                triad(length, dtype))
+    traffic = PASSES * g.v * g.m * g.n_rules / (3 * length) * copy      # the size of an element cancels
+    what = f"marginals, {str(dtype).removeprefix('torch.')}"
+    return row(what, size(g), "µs/sequence", ours / n, "naive", naive / n, "traffic", traffic)
+
+
+def compiled_rows(g: Grammar, few: int) -> list[dict]:
+    """Return the rows of compilation and of compiled inference; without it `few` of the sequences are done."""
+    n, length = 2240, 2**24
+    likelihood = likelihoods(g, n, torch.float32)
+    with tempfile.TemporaryDirectory() as empty, mock.patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=empty):
+        start = sum(os.times()[:4])                                    # with that of the C++ compiler
+        found = rhm.marginals(g, likelihood, compiled=True)
+        compilation = sum(os.times()[:4]) - start
+    check_levels(found, rhm.marginals(g, likelihood), "compiled")
+    ours, eager, naive, copy = fastest(
+        5, lambda: rhm.marginals(g, likelihood, compiled=True), lambda: rhm.marginals(g, likelihood[:few]),
+        lambda: naive_marginals(g, likelihood[:128]), triad(length, torch.float32))
+    fused = (g.d + 3 * sum(g.widths)) * g.v / (3 * length) * copy
+    return [row("compilation", size(g), "s", compilation),
+            row("marginals, compiled", size(g), "µs/sequence", ours / n, "eager", eager / few, "fused", fused),
+            row("marginals, compiled", size(g), "µs/sequence", ours / n, "naive", naive / 128)]
 
 
 def library_rows(name: str, g: Grammar, quick: bool) -> list[dict]:
@@ -191,15 +204,16 @@ def library_rows(name: str, g: Grammar, quick: bool) -> list[dict]:
         peer = pgmax_marginals(g) if name == "pgmax" else partial(pgmpy_marginals, g)
         found = peer(likelihood)
     except (ImportError, AttributeError) as error:      # AttributeError: PGMax 0.6.1 on a JAX too new for it
-        print(f"# {name} skipped: {error}")
+        print(f"# {name} skipped: {error}", file=sys.stderr)
         return []
     check_levels(found, rhm.marginals(g, likelihood), name)
     ours, other = fastest(2 if quick else 5, lambda: rhm.marginals(g, likelihood), lambda: peer(likelihood))
-    return [row("marginals", g, dtype, name, ours / n, other / n)]
+    what = f"marginals, {str(dtype).removeprefix('torch.')}"
+    return [row(what, size(g), "µs/sequence", ours / n, name, other / n)]
 
 
-def sample_rows(g: Grammar, quick: bool) -> list[dict]:
-    """Return the rows of sampling against a Python loop and the random number generator."""
+def sample_row(g: Grammar, quick: bool) -> dict:
+    """Return the row of sampling against a Python loop and the random number generator."""
     repeats, n, few = (2, 2**14 // g.d, 2**12 // g.d) if quick else (20, 2**20 // g.d, 2**14 // g.d)
     gen, rng, rules = torch.Generator().manual_seed(0), random.Random(0), g.rules.tolist()
     g.parse(torch.tensor(loop_sample(g, rules, 4, rng)))            # raises unless the strings are valid
@@ -209,24 +223,18 @@ def sample_rows(g: Grammar, quick: bool) -> list[dict]:
         lambda: loop_sample(g, rules, few, rng),
         lambda: torch.randint(g.v * g.m, (n, 1 + g.n_rules), generator=gen),
     )
-    return [row("sample", g, torch.int64, "loop", ours / n, loop / few),
-            row("sample", g, torch.int64, "randint", ours / n, draws / n)]
+    return row("sample", size(g), "µs/sequence", ours / n, "loop", loop / few, "randint", draws / n)
 
 
-def main() -> None:
-    """Print the table."""
-    quick = started(__doc__, aim=f"; aim: at most {1e6 * AIM:.0f} µs per sequence")
+def rows(quick: bool) -> list[dict]:
+    """Return all rows; a quick run compiles nothing."""
     warnings.simplefilter("ignore")      # the other libraries' own
-    rows = []
-    for L in (5, 6, 7):
-        for dtype in (torch.float32, torch.float64):
-            rows += marginals_rows(Grammar.random(32, 8, 2, L), dtype, quick)
+    found = [marginals_row(Grammar.random(32, 8, 2, L), dtype, quick)
+             for L in (5, 6, 7) for dtype in (torch.float32, torch.float64)]
+    for L, few in () if quick else ((5, 2240), (7, 512)):
+        found += compiled_rows(Grammar.random(32, 8, 2, L), few)
     for name, case in (("pgmpy", (32, 8, 2, 3)), ("pgmax", (32, 8, 2, 5))):
-        rows += library_rows(name, Grammar.random(*((3, 2, 2, 2) if quick else case)), quick)
+        found += library_rows(name, Grammar.random(*((3, 2, 2, 2) if quick else case)), quick)
     for case in ((8, 4, 2, 3), (16, 4, 2, 4), (32, 8, 2, 7), (32, 8, 2, 10)):
-        rows += sample_rows(Grammar.random(*case), quick)
-    print(pd.DataFrame(rows).to_string(index=False))
-
-
-if __name__ == "__main__":
-    main()
+        found.append(sample_row(Grammar.random(*case), quick))
+    return found

@@ -1,21 +1,13 @@
-"""Clusters of points and of lattice sites, and ensembles of small denoisers: speed against peers.
-
-    python benchmarks/bumps.py            about two minutes
-    python benchmarks/bumps.py --quick    a few seconds; shows that everything runs, its figures mean little
-
-A row compares hierlib with one other way of getting the same result. Both run in turns, several times, on one torch
-thread, and the smallest CPU time of each counts. `ratio` is the speed of hierlib over that of the other: above 1
-hierlib is faster. Peers are checked to give the same result before they are timed. `us` is hierlib's time per unit (a
-point, a site, or a step of one network), in microseconds.
+"""Clusters of points and of lattice sites, and ensembles of small denoisers.
 
 - networkx: its graph of the points closer than a radius, and its connected components.
-- tree: scipy's search for the close pairs alone, a bound: no way with these pairs can be faster.
-- loop: one set, or one network, after another in Python.
-- label: scipy's labelling of an image alone, a bound.
+- loop: one set, or one network, after another in Python. Of networks it trains a few.
+- tree: a bound, scipy's search for the close pairs alone.
+- label: a bound, scipy's labelling of an image alone.
 
-Tasks: clusters, the largest cluster of points in a box at the threshold, named by their number, or by the numbers of
-sets and points; sites, largest clusters of lattices with 4 neighbours at the threshold, named by number, side and box
-or torus; train, a step of Adam of denoising MLPs with training sets of their own, named by pixels, batch and networks.
+clusters: the largest cluster of points in a box at the threshold; the size is their number, or the numbers of sets and
+points. sites: largest clusters of lattices with 4 neighbours at the threshold; number, side and box or torus. train: a
+step of Adam of denoising MLPs with training sets of their own, per network; pixels, batch and networks.
 """
 
 import math
@@ -23,13 +15,12 @@ from collections.abc import Callable
 
 import networkx as nx
 import numpy as np
-import pandas as pd
 import torch
-from common import check, fastest, started
 from scipy import ndimage
 from scipy.spatial import KDTree
 from torch import nn
 
+from benchmarks.common import check, fastest, row, training
 from hierlib.bumps.denoise import BumpMLP
 from hierlib.bumps.images import Domain, bump
 from hierlib.bumps.labels import fourier
@@ -39,13 +30,6 @@ from hierlib.diffusion import gaussian
 from hierlib.lab import generator
 from hierlib.lab.types import Tensor
 from hierlib.nets import Ensemble
-
-
-def row(task: str, name: str, against: str, units: int, seconds: tuple[float, float], other_units: int = 0) -> dict:
-    """Return a row of the table from the times of hierlib and of the other, which may have done fewer units."""
-    mine, other = units / seconds[0], (other_units or units) / seconds[1]
-    return {"task": task, "run": name, "hierlib": f"{mine:.3g}", "us": f"{1e6 / mine:.3g}", "against": against,
-            "other": f"{other:.3g}", "ratio": f"{mine / other:.3g}"}
 
 
 def random_points(*shape: int) -> tuple[Tensor, float]:
@@ -62,8 +46,8 @@ def of_networkx(points: np.ndarray, radius: float) -> float:
     return max(map(len, nx.connected_components(graph))) / len(points)
 
 
-def cluster_rows(n: int, repeats: int) -> list[dict]:
-    """Return the rows of one large set of points."""
+def cluster_row(n: int, repeats: int) -> dict:
+    """Return the row of one large set of points."""
     points, radius = random_points(n)
     array = points.numpy()
 
@@ -75,9 +59,8 @@ def cluster_rows(n: int, repeats: int) -> list[dict]:
         return found.query_pairs(radius, output_type="ndarray")
 
     check(ours(), torch.tensor(of_networkx(array, radius), dtype=torch.float64), "networkx", 1e-9)
-    seconds = fastest(repeats, ours, lambda: of_networkx(array, radius), tree)
-    return [row("clusters", f"{n:.0e}", who, n, (seconds[0], other))
-            for who, other in zip(("networkx", "tree"), seconds[1:], strict=True)]
+    mine, other, bound = (time / n for time in fastest(repeats, ours, lambda: of_networkx(array, radius), tree))
+    return row("clusters", f"{n}", "µs/point", mine, "networkx", other, "tree", bound)
 
 
 def batch_row(sets: int, n: int, repeats: int) -> dict:
@@ -88,8 +71,8 @@ def batch_row(sets: int, n: int, repeats: int) -> dict:
         return torch.stack([largest_cluster(one, radius) for one in points])
 
     check(largest_cluster(points, radius), loop(), "loop", 1e-9)
-    seconds = fastest(repeats, lambda: largest_cluster(points, radius), loop)
-    return row("clusters", f"{sets},{n}", "loop", sets * n, seconds)
+    mine, other = (time / (sets * n) for time in fastest(repeats, lambda: largest_cluster(points, radius), loop))
+    return row("clusters", f"{sets},{n}", "µs/point", mine, "loop", other)
 
 
 def site_row(n: int, side: int, torus: bool, repeats: int) -> dict:
@@ -103,22 +86,15 @@ def site_row(n: int, side: int, torus: bool, repeats: int) -> dict:
 
     sizes = [np.bincount(labels[labels > 0]).max() for labels in label()]
     check(mass_ratio(sites, 2.0, False), torch.tensor(sizes) / sites.sum((1, 2)), "label", 1e-6)
-    seconds = fastest(repeats, lambda: mass_ratio(sites, 2.0, torus), label)
-    return row("sites", f"{n},{side},{'torus' if torus else 'box'}", "label", n * side**2, seconds)
+    mine, bound = (time / (n * side**2) for time in fastest(repeats, lambda: mass_ratio(sites, 2.0, torus), label))
+    return row("sites", f"{n},{side},{'torus' if torus else 'box'}", "ns/site", mine, bound="label", limit=bound)
 
 
 def trainer(network: nn.Module, *data: Tensor) -> tuple[nn.Module, Callable[[], None]]:
     """Return a denoiser and a function that does a step of Adam on its loss, summed over networks."""
     model = gaussian.Denoiser(network, "data", 2 if isinstance(network, Ensemble) else 1)
-    parameters = list(model.parameters())
-    optimiser = torch.optim.Adam(parameters, 3e-3, fused=True)
-
-    def call() -> None:
-        optimiser.zero_grad()
-        gaussian.loss(model, *data).sum().backward()
-        optimiser.step()
-
-    return model, call
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3, fused=True)
+    return model, training(optimiser, lambda: gaussian.loss(model, *data).sum())
 
 
 def train_row(size: int, batch: int, networks: int, alone: int, repeats: int) -> dict:
@@ -140,23 +116,17 @@ def train_row(size: int, batch: int, networks: int, alone: int, repeats: int) ->
     loop()
     for k, (model, _) in enumerate(single):
         check(ensemble.network.member(k).readout.weight, model.network.readout.weight, "loop", 1e-4)
-    return row("train", f"{size},{batch},{networks}", "loop", networks, fastest(repeats, ours, loop), alone)
+    mine, other = fastest(repeats, ours, loop)
+    return row("train", f"{size},{batch},{networks}", "µs/step", mine / networks, "loop", other / alone)
 
 
-def main() -> None:
-    """Print the table."""
-    quick = started(__doc__, "few points, lattices, networks and repeats")
-    table = []
-    for n, repeats in ((1000, 1),) if quick else ((10**4, 5), (10**5, 3), (10**6, 1)):
-        table += cluster_rows(n, repeats)
+def rows(quick: bool) -> list[dict]:
+    """Return all rows."""
+    found = [cluster_row(*size) for size in (((1000, 1),) if quick else ((10**4, 5), (10**5, 3), (10**6, 1)))]
     for sets, n in ((5, 100),) if quick else ((1000, 100), (200, 2000)):
-        table.append(batch_row(sets, n, 1 if quick else 3))
+        found.append(batch_row(sets, n, 1 if quick else 3))
     for torus in (False, True):
-        table.append(site_row(*((5, 16) if quick else (200, 64)), torus, 1 if quick else 5))
+        found.append(site_row(*((5, 16) if quick else (200, 64)), torus, 1 if quick else 5))
     for sizes in ((6, 8, 3),) if quick else ((10, 64, 54), (20, 64, 54), (32, 64, 54)):
-        table.append(train_row(*sizes, alone=2 if quick else 8, repeats=1 if quick else 10))
-    print(pd.DataFrame(table).to_string(index=False))
-
-
-if __name__ == "__main__":
-    main()
+        found.append(train_row(*sizes, alone=2 if quick else 8, repeats=1 if quick else 10))
+    return found

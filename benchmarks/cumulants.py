@@ -1,26 +1,19 @@
-"""pSGD of many replicas of one neuron: speed against peers.
+"""pSGD of many replicas of one neuron; times are per sample and replica.
 
-    python benchmarks/cumulants.py            about a minute
-    python benchmarks/cumulants.py --quick    a few seconds; shows that everything runs, its figures mean little
-
-A row compares hierlib with one other way of getting the same trajectories in law. Both run in turns, several times, on
-one torch thread, and the smallest CPU time of each counts. `ratio` is the speed of hierlib over that of the other:
-above 1 hierlib is faster. Peers are checked to have the same overlap in mean before they are timed. Speeds are in
-steps × replicas per second; `ns` is hierlib's time per sample and replica.
+A peer gets the same trajectories in law: it is checked to have the same overlap in mean.
 
 - loop: a Python loop over replicas, each trained alone by automatic differentiation of the loss.
-- full: the chain of overlaps against pSGD in all dimensions.
+- full: pSGD in all dimensions, against the chain of overlaps.
 
-Runs are named by dimension, batch, replicas.
+The size is dimension, batch and replicas.
 """
 
 import math
 from collections.abc import Callable
 
-import pandas as pd
 import torch
-from common import fastest, started
 
+from benchmarks.common import fastest, row
 from hierlib.cumulants import MixedCumulantModel, Plan, TiedNeuron, chain, psgd
 from hierlib.lab import generator
 from hierlib.lab.types import Tensor
@@ -51,7 +44,7 @@ def loop(model: MixedCumulantModel, batch: int, steps: int, replicas: int) -> Te
     return torch.stack(ends, 1).double()
 
 
-def rows(d: int, batch: int, replicas: int, steps: int, alone: int, repeats: int) -> list[dict]:
+def size_rows(d: int, batch: int, replicas: int, steps: int, alone: int, repeats: int) -> list[dict]:
     """Return the rows of one size; the loop does `alone` replicas only, and the chain ten times the steps."""
     model = MixedCumulantModel(d)
 
@@ -68,25 +61,14 @@ def rows(d: int, batch: int, replicas: int, steps: int, alone: int, repeats: int
         if not float(((end.mean(1) - ends[0].mean(1)) / error).abs().max()) < 6:
             raise SystemExit(f"d = {d}: overlaps differ, {[end.mean(1).tolist() for end in ends]}")
     seconds = fastest(repeats, ours(psgd, steps), ours(chain, 10 * steps), lambda: loop(model, batch, steps, alone))
-    full, reduced, single = (count / time for count, time in
-                             zip((replicas * steps, replicas * 10 * steps, alone * steps), seconds, strict=True))
-    name = f"{d},{batch},{replicas}"
-    return [
-        {"task": task, "run": name, "unit": "steps/s", "hierlib": f"{mine:.3g}", "ns": f"{1e9 / mine / batch:.3g}",
-         "against": against, "other": f"{other:.3g}", "ratio": f"{mine / other:.3g}"}
-        for task, mine, against, other in (
-            ("psgd", full, "loop", single), ("chain", reduced, "loop", single), ("chain", reduced, "full", full))
-    ]
+    full, reduced, single = (time / (count * steps * batch) for time, count in
+                             zip(seconds, (replicas, 10 * replicas, alone), strict=True))
+    return [row(what, f"{d},{batch},{replicas}", "ns/sample", mine, peer, other) for what, mine, peer, other in (
+        ("psgd", full, "loop", single), ("chain", reduced, "loop", single), ("chain", reduced, "full", full))]
 
 
-def main() -> None:
-    """Print the table."""
-    quick = started(__doc__, "few replicas, steps and repeats")
+def rows(quick: bool) -> list[dict]:
+    """Return all rows."""
     sizes = ((8, 4, 20),) if quick else ((16, 16, 192), (64, 8, 256), (64, 128, 192), (256, 32, 256))
     steps, alone, repeats = (5, 3, 1) if quick else (20, 8, 4)
-    table = [row for size in sizes for row in rows(*size, steps, alone, repeats)]
-    print(pd.DataFrame(table).to_string(index=False))
-
-
-if __name__ == "__main__":
-    main()
+    return [one for size in sizes for one in size_rows(*size, steps, alone, repeats)]

@@ -1,53 +1,24 @@
-"""Training steps of the networks: speed against peers and bounds.
+"""Training steps of the networks: forward, backward and AdamW, in float32; times are per step and network.
 
-    python benchmarks/nets.py            about a minute
-    python benchmarks/nets.py --quick    a few seconds; shows that everything runs, its figures mean little
-
-A step is forward, backward and AdamW, in float32. A row compares hierlib with one other way of getting the same
-result. Both run in turns, several times, on one torch thread, and the smallest CPU time of each counts. `ratio` is
-the speed of hierlib over that of the other: above 1 hierlib is faster; for a bound it is the fraction reached. Peers
-are checked to give the same outputs before they are timed. Times are ms per step and network.
-
-- matmul: a bound, the floating point operations of the step's matrix products at the speed of one large product,
-  measured in the same turns.
 - convolution: the U-Net written with strided and transposed convolutions, channels first.
 - loop: a Python loop over networks with an optimiser each.
+- matmul: a bound, the floating point operations of the step's matrix products at the speed of one large product,
+  measured in the same turns.
 - baddbmm: a bound, the MLPs of an ensemble written with batched matrix products, no module and no vmap.
 
-Networks are named by their sizes, and the batch: tree:v,s,L,C/n, mlp:inputs-units-…-outputs/n,
-transformer:v,d,C,layers/n.
+The size is that of the network, and the batch: v,s,L,C/n of a tree, v,d,C,layers/n of a transformer.
 """
 
 from collections.abc import Callable
 from functools import partial
 
-import pandas as pd
 import torch
-from common import check, fastest, started
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.common import check, fastest, gflop, row, step
 from hierlib import nets
 from hierlib.lab.types import Float, Tensor
-
-
-def row(task: str, name: str, against: str, ours: float, other: float, aim: str = "-") -> dict:
-    """Return a row of the table from the seconds per step and network of hierlib and of the other."""
-    return {"task": task, "network": name, "unit": "ms", "hierlib": f"{1e3 * ours:.3g}", "against": against,
-            "other": f"{1e3 * other:.3g}", "ratio": f"{other / ours:.3g}", "aim": aim}
-
-
-def step(model: Callable[[Tensor], Tensor], parameters: list[Tensor], x: Tensor) -> Callable[[], None]:
-    """Return a function that does one training step of `model` on the input `x`."""
-    optimiser = torch.optim.AdamW(parameters, 1e-3, fused=True)
-
-    def call() -> None:
-        optimiser.zero_grad()
-        model(x).square().mean().backward()
-        optimiser.step()
-
-    return call
 
 
 class ConvUNet(nn.Module):
@@ -98,37 +69,31 @@ def tree(v: int, s: int, L: int, width: int, seed: int = 0) -> nets.TreeUNet:
     return net
 
 
-def tree_rows(width: int, quick: bool) -> list[dict]:
-    """Return the rows of the U-Net on the tree against the product of matrices and convolutions."""
+def tree_row(width: int, quick: bool) -> dict:
+    """Return the row of the U-Net on the tree against the product of matrices and convolutions."""
     n, repeats, size = (8, 2, 128) if quick else (256, 40, 1024)
     net, likelihood = tree(12, 2, 3, width), tokens(12, n, 8)
     other = ConvUNet(net)
     check(other(likelihood), net(likelihood), "convolution", 1e-4)
-    ours = step(net, list(net.parameters()), likelihood)
-    with FlopCounterMode(display=False) as flops:
-        ours()
+    ours, theirs = (step(one.parameters(), partial(one, likelihood)) for one in (net, other))
     a, b = torch.rand(2, size, size)
-    seconds, convolution, product = fastest(
-        repeats, ours, step(other, list(other.parameters()), likelihood), lambda: a @ b)
-    bound = flops.get_total_flops() / (2 * size**3) * product
-    name = f"tree:12,2,3,{width}/{n}"
-    print(f"# {name}: {flops.get_total_flops() / seconds / 1e9:.0f} GFLOP/s of {2 * size**3 / product / 1e9:.0f}")
-    return [row("step", name, "matmul", seconds, bound), row("step", name, "convolution", seconds, convolution)]
+    seconds, convolution, product = fastest(repeats, ours, theirs, lambda: a @ b)
+    bound = gflop(ours) / gflop(lambda: a @ b) * product
+    return row("tree", f"12,2,3,{width}/{n}", "ms/step", seconds, "convolution", convolution, "matmul", bound)
 
 
-def ensemble_rows(name: str, make: Callable[[int], nn.Module], x: Tensor, quick: bool) -> list[dict]:
+def ensemble_row(kind: str, size: str, make: Callable[[int], nn.Module], x: Tensor, quick: bool) -> dict:
     """Return the row of an ensemble against a loop; `x` has shape (members, n, …)."""
     members = [make(seed) for seed in range(len(x))]
     ensemble = nets.Ensemble(members)
     check(ensemble(x), torch.stack([net(y) for net, y in zip(members, x, strict=True)]), "loop", 1e-4)
-    steps = [step(net, list(net.parameters()), y) for net, y in zip(members, x, strict=True)]
-    ours, loop = fastest(2 if quick else 15, step(ensemble, list(ensemble.parameters()), x),
-                         lambda: [call() for call in steps])
-    aim = "met" if loop / ours > 0.9 else "missed"
-    return [row(f"ensemble-of-{len(x)}", name, "loop", ours / len(x), loop / len(x), aim)]
+    together = step(ensemble.parameters(), lambda: ensemble(x))
+    steps = [step(net.parameters(), partial(net, y)) for net, y in zip(members, x, strict=True)]
+    ours, loop = fastest(2 if quick else 15, together, lambda: [call() for call in steps])
+    return row(f"{kind}, ensemble of {len(x)}", size, "ms/step", ours / len(x), "loop", loop / len(x))
 
 
-def baddbmm_rows(E: int, n: int, quick: bool) -> list[dict]:
+def baddbmm_row(E: int, n: int, quick: bool) -> dict:
     """Return the row of an ensemble of tiny MLPs against batched matrix products written out."""
     members = [nets.MLP(2, 2, 16, 2, seed=seed) for seed in range(E)]
     layers = list(zip(*(net.linear for net in members), strict=True))
@@ -143,30 +108,23 @@ def baddbmm_rows(E: int, n: int, quick: bool) -> list[dict]:
     x = torch.randn(E, n, 2, generator=torch.Generator().manual_seed(0))
     ensemble = nets.Ensemble(members)
     check(ensemble(x), written_out(x), "baddbmm", 1e-4)
-    ours, other = fastest(2 if quick else 40, step(ensemble, list(ensemble.parameters()), x),
-                          step(written_out, weights + biases, x))
-    return [row(f"ensemble-of-{E}", f"mlp:2-16-16-2/{n}", "baddbmm", ours / E, other / E)]
+    ours, bound = fastest(2 if quick else 40, step(ensemble.parameters(), lambda: ensemble(x)),
+                          step(weights + biases, lambda: written_out(x)))
+    return row(f"MLP, ensemble of {E}", f"2-16-16-2/{n}", "ms/step", ours / E, bound="baddbmm", limit=bound / E)
 
 
-def main() -> None:
-    """Print the table."""
-    quick = started(__doc__, aim="; aim: an ensemble at least 0.9 times as fast as a loop")
-    rows = []
-    for width in (64, 96):
-        rows += tree_rows(width, quick)
+def rows(quick: bool) -> list[dict]:
+    """Return all rows."""
     small, large = (4, 8) if quick else (64, 256)
+    found = [tree_row(width, quick) for width in (64, 96)]
     for width, n in ((16, small), (32, small), (64, small), (64, large), (96, large)):
-        rows += ensemble_rows(f"tree:12,2,3,{width}/{n}", partial(tree, 12, 2, 3, width), tokens(12, 16, n, 8), quick)
+        found.append(ensemble_row(
+            "tree", f"12,2,3,{width}/{n}", partial(tree, 12, 2, 3, width), tokens(12, 16, n, 8), quick))
     for width, n in ((16, small), (128, small)):
         x = torch.randn(16, n, 2, generator=torch.Generator().manual_seed(0))
-        name = f"mlp:2-{width}-{width}-2/{n}"
-        rows += ensemble_rows(name, lambda seed, width=width: nets.MLP(2, 2, width, 2, seed=seed), x, quick)
-    rows += ensemble_rows(f"transformer:12,8,32,2/{small}", lambda seed: nets.Transformer(12, 8, 32, 4, 2, seed=seed),
-                          tokens(12, 16, small, 8), quick)
-    for E in (16, 100):
-        rows += baddbmm_rows(E, small, quick)
-    print(pd.DataFrame(rows).to_string(index=False))
-
-
-if __name__ == "__main__":
-    main()
+        found.append(ensemble_row(
+            "MLP", f"2-{width}-{width}-2/{n}", lambda seed, width=width: nets.MLP(2, 2, width, 2, seed=seed), x, quick))
+    found.append(ensemble_row(
+        "transformer", f"12,8,32,2/{small}", lambda seed: nets.Transformer(12, 8, 32, 4, 2, seed=seed),
+        tokens(12, 16, small, 8), quick))
+    return found + [baddbmm_row(E, small, quick) for E in (16, 100)]

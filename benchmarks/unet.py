@@ -1,52 +1,30 @@
-"""Training steps of the U-Net on images: speed against peers and bounds.
+"""Training steps of the U-Net on images: forward, backward and AdamW, in float32.
 
-    python benchmarks/unet.py            about a minute
-    python benchmarks/unet.py --quick    a few seconds; shows that everything runs, its figures mean little
-
-A step is forward, backward and AdamW, in float32. A row compares hierlib with one other way. Both run in turns,
-several times, on one torch thread, and the smallest CPU time of each counts. `ratio` is the speed of hierlib over
-that of the other: above 1 hierlib is faster; for a bound it is the fraction reached.
-
+- contiguous: the same network and weights with channels first in memory, where hierlib's are last.
+- loop: an ensemble of networks without noise level, against a Python loop with an optimiser each; per network.
+- diffusers: ``UNet2DModel`` with the same widths, where it is installed.
+- lucidrains: ``denoising_diffusion_pytorch.Unet`` with like widths, where it is installed. Its options do not leave
+  out attention; here it is taken out.
 - matmul: a bound, the floating point operations of the step's convolutions at the speed of one large product,
   measured in the same turns.
 - layers: a bound, the 3×3 convolutions of the network alone, each on an input of its own, forward and backward.
-- contiguous: the same network and weights with channels first in memory, where hierlib's are last.
-- loop: an ensemble of networks without noise level, against a Python loop with an optimiser each.
-- diffusers: ``UNet2DModel`` with the same widths, where it is installed. Its stages are longer, so that times are per
-  floating point operation; ours has the norm here, as it has.
 
-Networks are named unet:widths/n×pixels×pixels.
+The size is widths/n×pixels×pixels. The stages of the libraries' networks are longer, so that times against them are
+per 10⁹ floating point operations; theirs have channels first or last, whichever is faster, and ours the norm, as they.
 """
 
-import importlib.util
+import sys
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from unittest.mock import MagicMock
 
-import pandas as pd
 import torch
-from common import fastest, started
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.common import fastest, gflop, row, step
 from hierlib import nets
 from hierlib.lab.types import Tensor
-
-
-def row(task: str, name: str, against: str, ours: float, other: float, unit: str = "ms") -> dict:
-    """Return a row of the table from two times in units of `unit`."""
-    return {"task": task, "network": name, "unit": unit, "hierlib": f"{ours:.3g}", "against": against,
-            "other": f"{other:.3g}", "ratio": f"{other / ours:.3g}"}
-
-
-def step(model: Callable[[], Tensor], parameters: list[Tensor]) -> Callable[[], None]:
-    """Return a function that does one training step of `model`, a function without arguments."""
-    optimiser = torch.optim.AdamW(parameters, 1e-3, fused=True)
-
-    def call() -> None:
-        optimiser.zero_grad()
-        model().square().mean().backward()
-        optimiser.step()
-
-    return call
 
 
 def unet(seed: int = 0, **options: object) -> nets.UNet:
@@ -60,13 +38,6 @@ def noisy(*shape: int) -> tuple[Tensor, Tensor]:
     """Return images and noise levels."""
     gen = torch.Generator().manual_seed(0)
     return torch.randn(*shape, generator=gen), torch.rand(shape[0], generator=gen)
-
-
-def gflop(call: Callable[[], object]) -> float:
-    """Return the number of floating point operations of a call, in 10⁹."""
-    with FlopCounterMode(display=False) as flops:
-        call()
-    return flops.get_total_flops() / 1e9
 
 
 def layers_alone(net: nets.UNet, x: Tensor, level: Tensor) -> Callable[[], None]:
@@ -91,66 +62,86 @@ def layers_alone(net: nets.UNet, x: Tensor, level: Tensor) -> Callable[[], None]
     return call
 
 
-def step_rows(widths: tuple[int, ...], n: int, pixels: int, quick: bool) -> list[dict]:
-    """Return the rows of one network against the bounds and the other order in memory."""
-    net, (x, level) = unet(widths=widths), noisy(n, 1, pixels, pixels)
-    ours = step(lambda: net(x, level), list(net.parameters()))
-    first = unet(widths=widths).to(memory_format=torch.contiguous_format)
-    contiguous = step(lambda: first(x, level), list(first.parameters()))
+def step_rows(widths: tuple[int, ...], n: int, pixels: int, quick: bool, lowest: bool = False) -> list[dict]:
+    """Return the rows of one network, maybe with attention at the lowest level, against bounds and the other order."""
+    options = {"widths": widths, "attention": {len(widths) - 1} if lowest else ()}
+    net, (x, level) = unet(**options), noisy(n, 1, pixels, pixels)
+    ours = step(net.parameters(), lambda: net(x, level))
+    first = unet(**options).to(memory_format=torch.contiguous_format)
+    contiguous = step(first.parameters(), lambda: first(x, level))
     a, b = torch.rand(2, *(2 * [128 if quick else 1024]))
     seconds, order, layers, product = fastest(
         2 if quick else 25, ours, contiguous, layers_alone(net, x, level), lambda: a @ b)
-    name, work = f"unet:{','.join(map(str, widths))}/{n}×{pixels}×{pixels}", gflop(ours)
-    bound = 1e3 * work / (gflop(lambda: a @ b) / product)
-    print(f"# {name}: {nets.count(net)} parameters, {work:.2f} GFLOP per step, {work / seconds:.0f} GFLOP/s")
-    return [row("step", name, "matmul", 1e3 * seconds, bound), row("step", name, "layers", 1e3 * seconds, 1e3 * layers),
-            row("step", name, "contiguous", 1e3 * seconds, 1e3 * order)]
+    what, size = "step, attention" if lowest else "step", f"{','.join(map(str, widths))}/{n}×{pixels}×{pixels}"
+    bound = gflop(ours) / gflop(lambda: a @ b) * product
+    return [row(what, size, "ms/step", seconds, "contiguous", order, "matmul", bound),
+            row(what, size, "ms/step", seconds, bound="layers", limit=layers)]
 
 
 def ensemble_row(E: int, n: int, pixels: int, chunk: int | None, quick: bool) -> dict:
-    """Return the row of an ensemble against a loop, in ms per network."""
+    """Return the row of an ensemble against a loop."""
     members, (x, _) = [unet(seed, time=False) for seed in range(E)], noisy(n, 1, pixels, pixels)
     ensemble = nets.Ensemble(members, chunk)
-    steps = [step(lambda net=net: net(x), list(net.parameters())) for net in members]
-    ours, loop = fastest(2 if quick else 8, step(lambda: ensemble(x, shared=True), list(ensemble.parameters())),
-                         lambda: [call() for call in steps])
-    name = f"unet:16,32,32/{n}×{pixels}×{pixels}"
-    return row(f"ensemble-of-{E},chunk={chunk}", name, "loop", 1e3 * ours / E, 1e3 * loop / E)
+    steps = [step(net.parameters(), partial(net, x)) for net in members]
+    together = step(ensemble.parameters(), lambda: ensemble(x, shared=True))
+    ours, loop = fastest(2 if quick else 8, together, lambda: [call() for call in steps])
+    what = f"ensemble of {E}" + (f", chunk {chunk}" if chunk else "")
+    return row(what, f"16,32,32/{n}×{pixels}×{pixels}", "ms/step", ours / E, "loop", loop / E)
 
 
-def diffusers_row(widths: tuple[int, ...], n: int, pixels: int, quick: bool) -> dict:
-    """Return the row against UNet2DModel, in ms per 10⁹ floating point operations."""
+def diffusers(pixels: int) -> nn.Module:
+    """Return the U-Net of diffusers."""
     from diffusers import UNet2DModel
 
-    x, level = noisy(n, 1, pixels, pixels)
-    net = unet(widths=widths, norm=True)
-    peer = UNet2DModel(
-        sample_size=pixels, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=widths,
-        down_block_types=("DownBlock2D",) * len(widths), up_block_types=("UpBlock2D",) * len(widths),
-        norm_num_groups=8, add_attention=False, downsample_type="resnet", upsample_type="resnet",
-        resnet_time_scale_shift="scale_shift").to(memory_format=torch.channels_last)
-    ours = step(lambda: net(x, level), list(net.parameters()))
-    theirs = step(lambda: peer(x, 1000 * level).sample, list(peer.parameters()))
-    work = gflop(ours), gflop(theirs)
-    seconds = fastest(2 if quick else 15, ours, theirs)
-    print(f"# diffusers: {nets.count(peer)} parameters, {1e3 * seconds[1]:.1f} ms and {work[1]:.2f} GFLOP per step; "
-          f"hierlib with norm: {nets.count(net)}, {1e3 * seconds[0]:.1f} ms and {work[0]:.2f} GFLOP")
-    name = f"unet:{','.join(map(str, widths))}/{n}×{pixels}×{pixels}"
-    return row("work", name, "diffusers", *(1e3 * s / w for s, w in zip(seconds, work, strict=True)), "ms/GFLOP")
+    return UNet2DModel(
+        sample_size=pixels, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(16, 32, 32),
+        down_block_types=("DownBlock2D",) * 3, up_block_types=("UpBlock2D",) * 3, norm_num_groups=8,
+        add_attention=False, downsample_type="resnet", upsample_type="resnet", resnet_time_scale_shift="scale_shift")
 
 
-def main() -> None:
-    """Print the table."""
-    quick = started(__doc__)
+def lucidrains(pixels: int) -> nn.Module:
+    """Return the U-Net of denoising_diffusion_pytorch, without attention, for images of any size."""
+    # its package imports these to train and to load images: where one is missing, a stub will do
+    stubs = {name: MagicMock() for name in ("torchvision", "accelerate", "ema_pytorch") if not find_spec(name)}
+    sys.modules.update(stubs)
+    try:
+        from denoising_diffusion_pytorch import Unet
+    finally:
+        for name in stubs:
+            del sys.modules[name]
+    net = Unet(16, dim_mults=(1, 2, 2), channels=1, flash_attn=False)
+    net.mid_attn = nn.Identity()
+    for stage in (*net.downs, *net.ups):
+        stage[2] = nn.Identity()
+    return net
+
+
+def library_row(make: Callable[[int], nn.Module], n: int, pixels: int, quick: bool) -> list[dict]:
+    """Return the row against a library's network, or none and say that it is missing."""
+    try:
+        peers = [make(pixels).to(memory_format=order) for order in (torch.contiguous_format, torch.channels_last)]
+    except ImportError as error:
+        print(f"# {make.__name__} skipped: {error}", file=sys.stderr)
+        return []
+    net, (x, level) = unet(norm=True), noisy(n, 1, pixels, pixels)
+
+    def output(peer: nn.Module) -> Tensor:
+        found = peer(x, 1000 * level)
+        return found if isinstance(found, Tensor) else found.sample
+
+    ours = step(net.parameters(), lambda: net(x, level))
+    theirs = [step(peer.parameters(), partial(output, peer)) for peer in peers]
+    mine, *others = fastest(2 if quick else 15, ours, *theirs)
+    return [row("step, norm", f"16,32,32/{n}×{pixels}×{pixels}", "ms/GFLOP", mine / gflop(ours), make.__name__,
+                min(others) / gflop(theirs[0]))]
+
+
+def rows(quick: bool) -> list[dict]:
+    """Return all rows."""
     n, pixels = (2, 8) if quick else (32, 16)
-    rows = []
+    found = []
     for widths in ((16, 32, 32), (12, 24, 32), (32,)):
-        rows += step_rows(widths, n, pixels, quick)
-    rows += [ensemble_row(4, n, pixels, chunk, quick) for chunk in (None, 1)]
-    if importlib.util.find_spec("diffusers"):
-        rows.append(diffusers_row((16, 32, 32), n, pixels, quick))
-    print(pd.DataFrame(rows).to_string(index=False))
-
-
-if __name__ == "__main__":
-    main()
+        found += step_rows(widths, n, pixels, quick)
+    found += step_rows((8, 16, 24), n, 8 if quick else 20, quick, lowest=True)
+    found += [ensemble_row(4, n, pixels, chunk, quick) for chunk in (None, 1)]
+    return found + library_row(diffusers, n, pixels, quick) + library_row(lucidrains, n, pixels, quick)

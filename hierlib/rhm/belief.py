@@ -47,7 +47,6 @@ def _name_wrong(likelihood: Tensor) -> None:
             raise ValueError(f"likelihood[{row}, {leaf}] holds {what}: must be non-negative, finite and not all zero")
 
 
-@torch.inference_mode()
 def _run(
     g: Grammar, likelihood: Tensor, block: int | None, compiled: bool, out: list[Tensor],
     work: Callable[[Block, slice], Iterable[tuple[int, Tensor]]],
@@ -57,19 +56,22 @@ def _run(
         largest = g.v * (4 if compiled else g.m) * (g.d // g.s) * likelihood.element_size()       # per row
         block = max(1, _CACHE.get(likelihood.device.type, _CACHE["cuda"]) // largest)
     block = checks.integer("block", block, low=1)
-    for start in range(0, len(likelihood), block):
-        rows = slice(start, start + block)
-        for dtype in dict.fromkeys((likelihood.dtype, torch.float64)):
-            part = Block(g, likelihood[rows].to(dtype), compiled=compiled and dtype == likelihood.dtype)
-            for level, found in work(part, rows):                                        # (…, rows)
-                out[level][rows].view(part.b, -1).copy_(found.flatten(0, -2).T)
-            lost = part.lost_rows()
-            if not len(lost):
-                break
-        else:
-            _name_wrong(likelihood)
-            raise ValueError(f"likelihood[{start + int(lost[0])}] is contradictory: it rules out every string of {g} "
-                             "(or allows them with a probability below the range of float64)")
+    # in inference mode a view is a tensor of its own, for which compiled code need not be compiled anew
+    with torch.inference_mode(compiled or torch.is_inference_mode_enabled()), torch.no_grad():
+        for start in range(0, len(likelihood), block):
+            rows = slice(start, start + block)
+            for dtype in dict.fromkeys((likelihood.dtype, torch.float64)):
+                part = Block(g, likelihood[rows].to(dtype), compiled=compiled and dtype == likelihood.dtype)
+                for level, found in work(part, rows):                                    # (…, rows)
+                    out[level][rows].view(part.b, -1).copy_(found.flatten(0, -2).T)
+                lost = part.lost_rows()
+                if not len(lost):
+                    break
+            else:
+                _name_wrong(likelihood)
+                raise ValueError(
+                    f"likelihood[{start + int(lost[0])}] is contradictory: it rules out every string of {g} (or "
+                    "allows them with a probability below the range of float64)")
     return out
 
 
@@ -94,9 +96,9 @@ def marginals(
     block
         Rows at a time; by default as many as keep the working set in cache. It changes speed, not results.
     compiled
-        Whether torch compiles the steps: some five times as fast in the end (`make bench`), after a quarter of a minute
-        for each new (m, s) of grammar, so that it pays from about 10⁵ strings. Results agree to rounding. It needs
-        what ``torch.compile`` does: a C++ compiler, on a GPU Triton.
+        Whether torch compiles the steps: two to three times as fast in the end (`make bench`), after some 20 s for each
+        new (m, s) of grammar, so that it pays from about 10⁵ strings. Results agree to rounding. It needs what
+        ``torch.compile`` does: a C++ compiler, on a GPU Triton.
 
     Returns
     -------

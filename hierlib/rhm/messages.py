@@ -228,7 +228,7 @@ class Block:
         yield g.L, symbols
         for level, u in zip(range(g.L - 1, -1, -1), others, strict=True):
             children, _ = self._children(level)
-            rules = g.rules.to(symbols.device)[level, symbols].permute(3, 0, 2, 1)        # (s, nodes, m, b)
+            rules = self.tables[level][0].view(g.s, g.v, g.m)[:, symbols].mT              # (s, nodes, m, b)
             weight = children[:, 0].gather(1, rules[0])
             for j in range(1, g.s):
                 weight *= children[:, j].gather(1, rules[j])
