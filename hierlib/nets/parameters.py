@@ -1,9 +1,27 @@
-"""What all networks share: the number of parameters, and their first values."""
+"""What all networks share: the number of parameters, their first values, and how many rows go through at once."""
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-__all__ = ["count", "initialise"]
+from hierlib.lab.types import Tensor
+
+__all__ = ["by_blocks", "count", "initialise"]
+
+_CACHED = 2**18     # numbers per layer that stay in the cache of a CPU core: up to three times as fast, measured
+
+
+def by_blocks(network: Callable[..., Tensor], per_row: int, *inputs: Tensor | None) -> Tensor:
+    """Return ``network(*inputs)``; without gradients on a CPU so many rows at a time as stay in cache.
+
+    `per_row` are the numbers of a layer that belong to a row. An input may be None.
+    """
+    rows, block = len(inputs[0]), max(1, _CACHED // per_row)
+    if rows <= block or torch.is_grad_enabled() or inputs[0].device.type != "cpu":
+        return network(*inputs)
+    parts = [[None] * -(-rows // block) if x is None else x.split(block) for x in inputs]
+    return torch.cat([network(*part) for part in zip(*parts, strict=True)])
 
 
 def count(model: nn.Module) -> int:

@@ -11,7 +11,7 @@ from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Tensor
 from hierlib.nets.mlp import MLP
-from hierlib.nets.parameters import initialise
+from hierlib.nets.parameters import by_blocks, initialise
 
 __all__ = ["ConvNet", "TokenMLP", "TokenNet", "Transformer", "TreeUNet", "standardise"]
 
@@ -68,7 +68,9 @@ class TokenNet(nn.Module):
 
     def forward(self, likelihood: Float[Tensor, "n d v"]) -> Float[Tensor, "n d v"]:
         """Return logits, ``(n, d, v)``."""
-        return self.readout(self.hidden(self.embed(self.tokens(likelihood))))
+        tokens = self.tokens(likelihood)
+        width = self.embed.out_features
+        return by_blocks(lambda x: self.readout(self.hidden(self.embed(x))), tokens.shape[1] * width, tokens)
 
 
 class TokenMLP(TokenNet):

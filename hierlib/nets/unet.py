@@ -11,7 +11,7 @@ from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Tensor
 from hierlib.nets.embedding import NoiseLevel
-from hierlib.nets.parameters import initialise
+from hierlib.nets.parameters import by_blocks, initialise
 
 __all__ = ["UNet"]
 
@@ -149,7 +149,10 @@ class UNet(nn.Module):
         good = x.ndim == 4 and x.shape[1] == self.channels and x.shape[2] % self.unit == 0 == x.shape[3] % self.unit
         checks.require(good, "x", tuple(x.shape),
                        f"of shape (n, {self.channels}, H, W), height and width divisible by {self.unit}")
-        embedding = self._embedding(x, alpha_bar, condition)
+        per_row = self.stem.out_channels * x.shape[2] * x.shape[3]
+        return by_blocks(self._denoise, per_row, x, self._embedding(x, alpha_bar, condition))
+
+    def _denoise(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         x = self.stem(x)
         before = []                                 # pooling
         for k, stage in enumerate(self.down):

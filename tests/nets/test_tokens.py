@@ -292,3 +292,12 @@ def test_bad_convolutions(arguments):
         ConvNet(**arguments)
     with pytest.raises(ValueError, match="likelihood"):
         ConvNet(5)(torch.rand(2, 9, 4))
+
+
+@pytest.mark.parametrize("net", [TreeUNet(5, 2, 3, 64), Transformer(5, 8, 64), ConvNet(5, 64)])
+def test_rows_go_through_in_blocks_without_gradients(net):
+    nn.init.normal_(net.readout.weight)
+    likelihood = torch.softmax(torch.randn(1100, 8, 5), -1)           # 1100 · 8 · 64 numbers: more than two blocks
+    whole = net(likelihood)
+    with torch.no_grad():
+        assert torch.allclose(net(likelihood), whole, atol=1e-4)
