@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from hierlib.lab import checks
 
@@ -93,6 +92,8 @@ def median(values: ArrayLike, level: float = 0.68, seed: int = 0) -> tuple[float
                    "one or more numbers, (n,)")
     finite = values[np.isfinite(values)]
     beyond = 2 * abs(finite).max(initial=1.0)                      # stands for infinity: nothing finite comes near it
+    from scipy import stats  # late: it takes as long to import as all the rest of hierlib without torch
+
     found = stats.bootstrap(
         (np.clip(values, -2 * beyond, 2 * beyond),), np.median, confidence_level=level, n_resamples=1000,
         method="percentile", axis=-1, random_state=np.random.default_rng(seed),

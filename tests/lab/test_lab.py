@@ -1,6 +1,8 @@
 import contextlib
 import json
 import re
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -255,3 +257,10 @@ def test_palette_is_legible_on_light_and_dark():
         contrast = [(max(luminance(colour), luminance(page)) + 0.05) / (min(luminance(colour), luminance(page)) + 0.05)
                     for page in ("#ffffff", "#121212")]
         assert min(contrast) > 2.0, (colour, contrast)
+
+
+def test_what_costs_seconds_to_import_is_imported_where_it_is_used():
+    rooms = "bumps, cumulants, diffusion, figures, lab, nets, real, rhm, sim"
+    code = f"import sys; from hierlib import {rooms}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"scipy.stats", "seaborn", "plotly", "dask", "skimage", "sklearn", "torch._inductor"} & {*loaded}
