@@ -25,7 +25,8 @@ def markdown(table: pd.DataFrame) -> str:
     there = {dist.name.lower().replace("_", "-"): dist.version for dist in metadata.distributions()}
     versions = [f"{name} {there[name]}" for name in PACKAGES if name in there]
     made = [f"{datetime.date.today()}", device(), f"Python {platform.python_version()}", *versions]
-    columns = list(table.columns[1:])
+    table = table.assign(peer=table["peer"] + " " + table["peer's"], bound=table["bound"] + " " + table["bound's"])
+    columns = ["what", "size", "unit", "hierlib", "peer", "ratio", "bound", "share"]
     lines = [columns, [":--" if name in ("what", "size", "unit", "peer", "bound") else "--:" for name in columns]]
     for module, rows in table.groupby("module", sort=False):
         lines += [[f"**{module}**", *[""] * (len(columns) - 1)], *rows[columns].to_numpy().tolist()]

@@ -175,7 +175,7 @@ def marginals_row(g: Grammar, dtype: torch.dtype, quick: bool) -> dict:
                                 triad(length, dtype))
     traffic = PASSES * g.v * g.m * g.n_rules / (3 * length) * copy      # the size of an element cancels
     what = f"marginals, {str(dtype).removeprefix('torch.')}"
-    return row(what, size(g), "µs/sequence", ours / n, "naive", naive / n, "traffic", traffic)
+    return row(what, size(g), "µs/string", ours / n, "naive", naive / n, "traffic", traffic)
 
 
 def compiled_rows(g: Grammar, few: int) -> list[dict]:
@@ -192,8 +192,8 @@ def compiled_rows(g: Grammar, few: int) -> list[dict]:
         lambda: naive_marginals(g, likelihood[:128]), triad(length, torch.float32))
     fused = (g.d + 3 * sum(g.widths)) * g.v / (3 * length) * copy
     return [row("compilation", size(g), "s", compilation),
-            row("marginals, compiled", size(g), "µs/sequence", ours / n, "eager", eager / few, "fused", fused),
-            row("marginals, compiled", size(g), "µs/sequence", ours / n, "naive", naive / 128)]
+            row("marginals, compiled", size(g), "µs/string", ours / n, "eager", eager / few, "fused", fused),
+            row("marginals, compiled", size(g), "µs/string", ours / n, "naive", naive / 128)]
 
 
 def library_rows(name: str, g: Grammar, quick: bool) -> list[dict]:
@@ -209,7 +209,7 @@ def library_rows(name: str, g: Grammar, quick: bool) -> list[dict]:
     check_levels(found, rhm.marginals(g, likelihood), name)
     ours, other = fastest(2 if quick else 5, lambda: rhm.marginals(g, likelihood), lambda: peer(likelihood))
     what = f"marginals, {str(dtype).removeprefix('torch.')}"
-    return [row(what, size(g), "µs/sequence", ours / n, name, other / n)]
+    return [row(what, size(g), "µs/string", ours / n, name, other / n)]
 
 
 def sample_row(g: Grammar, quick: bool) -> dict:
@@ -223,7 +223,7 @@ def sample_row(g: Grammar, quick: bool) -> dict:
         lambda: loop_sample(g, rules, few, rng),
         lambda: torch.randint(g.v * g.m, (n, 1 + g.n_rules), generator=gen),
     )
-    return row("sample", size(g), "µs/sequence", ours / n, "loop", loop / few, "randint", draws / n)
+    return row("sample", size(g), "µs/string", ours / n, "loop", loop / few, "randint", draws / n)
 
 
 def rows(quick: bool) -> list[dict]:
