@@ -1,5 +1,6 @@
 """What the tests of the interactive figures share: a browser, node, and what every figure has to satisfy."""
 
+import functools
 import html
 import json
 import re
@@ -52,12 +53,9 @@ def node_path() -> str:
     return driver.compute_driver_executable()[0]
 
 
-def run_calls(own, source, calls):
-    """Run calls [name, argument, …] of functions of a figure's script, `it`, or of `own`, the inside of an object.
-
-    All run in one process of node. An argument ["rng", seed] becomes a random generator of the script; typed arrays
-    come back as lists, an error as {"error": "name: message"}.
-    """
+@functools.cache
+def node_with(own, source):
+    """Start a process of node that has run a script and answers each line of calls with a line of results."""
     runner = f"""
 const it = module.exports, own = {{{own}}};
 const value = (x) => (Array.isArray(x) && x[0] === "rng" ? it.mulberry32(x[1]) : x);
@@ -66,11 +64,22 @@ const run = ([name, ...rest]) => {{
   try {{ return (own[name] || it[name])(...rest.map(value)); }}
   catch (error) {{ return {{ error: `${{error.name}}: ${{error.message}}` }}; }}
 }};
-console.log(JSON.stringify(JSON.parse(require("fs").readFileSync(0, "utf8")).map(run), plain));
+require("readline").createInterface({{ input: process.stdin }}).on("line", (calls) =>
+  console.log(JSON.stringify(JSON.parse(calls).map(run), plain)));
 """
-    done = subprocess.run([node_path(), "-e", source + runner], input=json.dumps(calls), text=True,
-                          capture_output=True, check=True)
-    return json.loads(done.stdout)
+    return subprocess.Popen([node_path(), "-e", source + runner], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            text=True, encoding="utf-8")
+
+
+def run_calls(own, source, calls):
+    """Run calls [name, argument, …] of functions of a figure's script, `it`, or of `own`, the inside of an object.
+
+    All run in one process of node. An argument ["rng", seed] becomes a random generator of the script; typed arrays
+    come back as lists, an error as {"error": "name: message"}.
+    """
+    node = node_with(own, source)
+    print(json.dumps(calls), file=node.stdin, flush=True)
+    return json.loads(node.stdout.readline())
 
 
 def bare(markup):

@@ -69,9 +69,8 @@ def _run(
                     break
             else:
                 _name_wrong(likelihood)
-                raise ValueError(
-                    f"likelihood[{start + int(lost[0])}] is contradictory: it rules out every string of {g} (or "
-                    "allows them with a probability below the range of float64)")
+                raise ValueError(f"likelihood[{start + int(lost[0])}] is contradictory: it rules out every string of "
+                                 f"{g} (or allows them with a probability below the range of float64)")
     return out
 
 

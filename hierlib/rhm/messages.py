@@ -168,7 +168,7 @@ class Block:
                 message.div_(norm[:, None])
             self.up.append(message)
             self.norms.append(norm)
-            self.errors.append(self._missing(self._errors(level).sum(1), norm))
+            self.errors.append(self._missing(self.errors[level].view(-1, g.s, self.b).sum(1), norm))
 
     @property
     def log_z(self) -> Float[Tensor, " b"]:
@@ -193,9 +193,6 @@ class Block:
         children = self.up[level].view(-1, self.g.s, self.g.v, self.b)
         return children, self.holders is not None and len(children) > 1
 
-    def _errors(self, level: int) -> Float[Tensor, "nodes s b"]:
-        return self.errors[level].view(-1, self.g.s, self.b)
-
     def descend(self, *, leave_out: bool) -> Iterator[tuple[int, Message]]:
         """Yield (level, posterior) from the root down; with `leave_out`, the message from above alone."""
         g = self.g
@@ -215,7 +212,7 @@ class Block:
                 norms = belief.sum(2)
                 belief = belief / norms.unsqueeze(2)
             down, belief = down.flatten(0, 1), belief.flatten(0, 1)
-            mine = self._errors(level)
+            mine = self.errors[level].view(-1, g.s, self.b)
             error = self._missing(g.m * (error.unsqueeze(1) + mine.sum(1, keepdim=True) - mine), norm).flatten(0, 1)
             if not leave_out:
                 self._missing(error + self.errors[level], norms.flatten(0, 1))
@@ -232,8 +229,8 @@ class Block:
             weight = children[:, 0].gather(1, rules[0])
             for j in range(1, g.s):
                 weight *= children[:, j].gather(1, rules[j])
-            choice = self._pick(weight, self._errors(level).sum(1), u)[None, :, None].expand(g.s, -1, -1, -1)
-            symbols = rules.gather(2, choice).squeeze(2).transpose(0, 1).flatten(0, 1)
+            choice = self._pick(weight, self.errors[level].view(-1, g.s, self.b).sum(1), u)
+            symbols = rules.gather(2, choice[:, None].expand(g.s, -1, 1, -1)).squeeze(2).transpose(0, 1).flatten(0, 1)
             yield level, symbols
 
     def _pick(

@@ -71,6 +71,5 @@ def upward_pools(
         pick = torch.randint(size, (v * size, g.s), generator=gen)
         children = rules[truth.to(device), rule.to(device)]                # (v · size, s)
         below = pool[children, pick.to(device)]                            # (v · size, s, v)
-        parts = below.permute(1, 2, 0)[None].split(_COLUMNS, -1)           # (1, s, v, part)
-        symbols = rules.flatten(0, 1).T.contiguous()
+        parts, symbols = below.permute(1, 2, 0)[None].split(_COLUMNS, -1), rules.flatten(0, 1).T.contiguous()
         messages = torch.cat([combine(part.contiguous(), symbols)[0] for part in parts], -1).T

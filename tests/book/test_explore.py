@@ -6,6 +6,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 from tests.book.tiny import CASES
+from tests.simgpu.warm import kernels
 from tools.execute import explore, from_source, with_values
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -14,7 +15,8 @@ EVERY = [(chapter, case) for chapter, cases in CASES.items() for case in cases]
 
 @pytest.fixture(autouse=True)
 def _as_an_explorer(monkeypatch):
-    for name, value in {"HIERLIB_SCALE": "quick", "HIERLIB_STRICT": "0", "OMP_NUM_THREADS": "1"}.items():
+    for name, value in {"HIERLIB_SCALE": "quick", "HIERLIB_STRICT": "0", "OMP_NUM_THREADS": "1",
+                        **kernels()}.items():
         monkeypatch.setenv(name, value)
 
 

@@ -13,6 +13,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tests.book.conftest import ROOT
+from tests.simgpu.warm import python
 from tools import address, execute, lock, portable
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -254,7 +255,7 @@ def test_no_limit_of_time_is_below_that_of_ci():
 def test_what_follows_a_cell_that_timed_out_has_failed(tmp_path):
     cells = [new_code_cell(source, execution_count=k + 1) for k, source in enumerate(("while True: pass", "1"))]
     nbformat.write(new_notebook(cells=cells, metadata=execute.NOTEBOOK_METADATA), tmp_path / "x.ipynb")
-    command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "--nbval-current-env", "-p", "tests.book.patience"]
+    command = [*python(), "-m", "pytest", "-q", "--nbval-lax", "--nbval-current-env", "-p", "tests.book.patience"]
     done = subprocess.run([*command, "--nbval-cell-timeout", "1", str(tmp_path / "x.ipynb")], cwd=ROOT,
                           capture_output=True, text=True, check=False)
     assert re.match(r"1 failed, 1 error in", done.stdout.splitlines()[-1]), done.stdout

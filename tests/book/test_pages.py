@@ -1,15 +1,9 @@
-"""The rendered book: complete without a network, linked to the library, free of script errors in a browser."""
+"""The rendered book: complete without a network, linked to the library."""
 
-import contextlib
-import functools
-import json
 import re
-import threading
 from functools import cache
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
 from bs4 import BeautifulSoup
 
 from tests.book.conftest import ROOT
@@ -133,89 +127,3 @@ def test_colab_buttons_open_the_notebook(html):
     for path in chapter_pages(html):
         links = [a["href"] for a in soup(path).find_all("a", href=re.compile("colab.research"))]
         assert len(links) >= 2 and all(u.endswith(f"/blob/main/book/{path.stem}.ipynb") for u in links)
-
-
-# -- in a browser ----------------------------------------------------------------------------------------------
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def served(folder: Path):
-    """Serve a folder on this machine; yield its address."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def visit(browser, address: str, page: str, scheme: str) -> tuple[list[str], dict]:
-    """Open a page; return its faults (requests elsewhere, failed ones, script errors) and what it shows."""
-    faults = []
-    context = browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme=scheme)
-    tab = context.new_page()
-    outside = ("data:", "blob:", address)
-    tab.on("request", lambda r: None if r.url.startswith(outside) else faults.append(f"fetches {r.url}"))
-    tab.on("requestfailed", lambda r: faults.append(f"failed {r.url}"))
-    tab.on("response", lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-    tab.on("console", lambda m: faults.append(f"console: {m.text}") if m.type == "error" else None)
-    tab.on("pageerror", lambda e: faults.append(f"script error: {e}"))
-    tab.goto(address + page, wait_until="load")
-    tab.evaluate("window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0")
-    tab.wait_for_timeout(200)
-    seen = tab.evaluate(
-        """() => ({
-            theme: document.documentElement.dataset.theme,
-            sources: document.querySelectorAll("div.math, span.math").length,
-            formulas: document.querySelectorAll("mjx-container").length,
-            broken: document.querySelectorAll("mjx-merror, [data-mjx-error]").length,
-            ground: getComputedStyle(document.body).backgroundColor,
-            schemes: [...document.querySelectorAll(".cell_output img[src$='.svg']")]
-                .map((image) => getComputedStyle(image).colorScheme),
-            wide: document.documentElement.scrollWidth > window.innerWidth + 2,
-        })"""
-    )
-    context.close()
-    return faults, seen
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_in_a_browser(html, browser, scheme):
-    with served(html) as address:
-        for path in pages(html):
-            name = path.relative_to(html).as_posix()
-            faults, seen = visit(browser, address, name, scheme)
-            assert faults == [], name
-            assert seen["theme"] == scheme, name
-            assert seen["formulas"] >= min(seen["sources"], 1) and seen["broken"] == 0, name
-            assert set(seen["schemes"]) <= {scheme}, name
-            assert not seen["wide"], f"{name} is wider than the window"
-
-
-def test_the_browser_test_sees_faults(tmp_path, browser):
-    page = '<html><body><img src="gone.png"><script>undefined_name()</script></body></html>'
-    (tmp_path / "bad.html").write_text(page)
-    with served(tmp_path) as address:
-        faults, _ = visit(browser, address, "bad.html", "light")
-    assert any("404" in f for f in faults) and any("undefined_name" in f for f in faults), json.dumps(faults)
-
-
-def test_the_theme_switch_turns_figures(html, browser):
-    with served(html) as address:
-        for path in chapter_pages(html):
-            context = browser.new_context(color_scheme="light")
-            tab = context.new_page()
-            tab.goto(address + path.relative_to(html).as_posix(), wait_until="load")
-            figures = tab.locator(".cell_output img[src$='.svg']")
-            assert figures.count() > 0
-            assert figures.first.evaluate("e => getComputedStyle(e).colorScheme") == "light"
-            tab.evaluate("document.documentElement.dataset.theme = 'dark'")
-            assert figures.first.evaluate("e => getComputedStyle(e).colorScheme") == "dark"
-            context.close()

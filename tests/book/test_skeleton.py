@@ -4,6 +4,7 @@ import pytest
 
 from tests.book import rules
 from tests.book.conftest import ROOT
+from tests.simgpu.warm import kernels
 from tools.execute import from_source, run
 
 
@@ -11,7 +12,8 @@ from tools.execute import from_source, run
 def nb():
     """Return the executed skeleton."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"HIERLIB_SCALE": "quick", "HIERLIB_STRICT": "1", "OMP_NUM_THREADS": "1"}.items():
+        for name, value in {"HIERLIB_SCALE": "quick", "HIERLIB_STRICT": "1", "OMP_NUM_THREADS": "1",
+                            **kernels()}.items():
             patch.setenv(name, value)
         nb = from_source((ROOT / "book" / "skeleton.md").read_text(encoding="utf-8"))
         run(nb, ROOT / "book")

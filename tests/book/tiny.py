@@ -4,10 +4,10 @@ Values are Python text for names that the chapter's sizes cell assigns.
 """
 
 _BIAS = {
-    "n_train": "2000", "n_test": "{8: 300, 16: 400}", "unet_steps": "20", "mlp_steps": "20", "widths": "(4, 8)",
-    "n_designed": "2000", "n_sampled": "2000", "n_agree": "8", "n_replicas": "8", "dims_u": "(16, 32)",
-    "dims_v": "(8, 16)", "d_steps": "16", "d_level": "{'u': 16, 'v': 8}", "n_paths": "50", "layer_dims": "(4, 8)",
-    "layer_steps": "30", "stairs_at": "(16,)", "n_stairs": "8", "n_pursuit": "640",
+    "n_train": "600", "n_test": "{8: 80, 16: 300}", "unet_steps": "12", "mlp_steps": "12", "widths": "(4, 8)",
+    "n_designed": "2000", "n_sampled": "2000", "n_agree": "2", "n_replicas": "4", "dims_u": "(4, 8)",
+    "dims_v": "(3, 4)", "d_steps": "4", "d_level": "{'u': 8, 'v': 4}", "n_paths": "50", "layer_dims": "(4, 8)",
+    "layer_steps": "12", "stairs_at": "(4,)", "n_stairs": "4", "n_pursuit": "640",
 }
 
 _SIM = {
@@ -34,7 +34,7 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "circled": "((16, 4, 2, 2),)", "n_circled": "1", "outside_depths": "(1, 2)", "n_outside": "1",
             "bayes_depths": "(2, 3)", "n_bayes": "2", "n_turned": "1", "n_turn": "1", "chi_depths": "(3,)",
             "n_chi": "1", "n_decay": "1", "samples": "2", "families": "((16, 4),)", "family_depths": "(2,)",
-            "mask_depths": "(2,)", "n_flat": "1", "n_time": "2",
+            "mask_depths": "(2,)", "n_flat": "1", "n_time": "2", "written": "((16, 4, 2, 2),)", "n_written": "2",
         },
         "other": {
             "V": "12", "M": "3", "S": "3", "L": "1", "n_grammars": "2", "n_trees": "4", "n_noise": "5",
@@ -43,7 +43,7 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "outside_depths": "(1, 3)", "n_outside": "2", "bayes_depths": "(1, 2, 3)", "n_bayes": "3",
             "n_turned": "3", "n_turn": "4", "chi_depths": "(2, 4)", "n_chi": "2", "n_decay": "2", "samples": "4",
             "families": "((32, 8), (12, 5))", "family_depths": "(2, 4)", "mask_depths": "(2,)", "n_flat": "2",
-            "n_time": "5",
+            "n_time": "5", "written": "((6, 8, 3, 2), (8, 3, 2, 3))", "n_written": "3",
         },
     },
     "hierarchical-clustering": {
@@ -59,10 +59,10 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
         },
     },
     "simplicity-bias": {
-        "tiny": _BIAS | {"n_networks": "1", "dims_u": "(16, 32)", "dims_v": "(8, 16)"},
+        "tiny": _BIAS | {"n_networks": "1"},
         "other": _BIAS | {
-            "LEVEL": "0.5", "other_levels": "(0.9,)", "unet_steps": "170", "n_networks": "2", "widths": "(4, 6, 8)",
-            "dims_v": "(8, 12, 16)", "layer_dims": "(8, 6)", "stairs_at": "(16, 24)", "step_sizes": "(1.6,)",
+            "LEVEL": "0.5", "other_levels": "(0.9,)", "unet_steps": "42", "n_networks": "2", "widths": "(4, 6, 8)",
+            "dims_v": "(4, 6, 8)", "layer_dims": "(8, 6)", "stairs_at": "(4, 6)", "step_sizes": "(1.6,)",
         },
     },
     "sim-dynamics": {
@@ -115,7 +115,7 @@ PAPER: dict[str, dict[str, str]] = {
         "circled": "((16, 4, 2, 3), (8, 8, 3, 2), (6, 20, 4, 2))", "n_circled": "2", "outside_depths": "(1, 2, 3)",
         "n_outside": "2", "bayes_depths": "(1, 2, 3)", "n_bayes": "4", "n_turned": "2", "n_turn": "3",
         "chi_depths": "(2, 3, 4, 5)", "n_chi": "2", "n_decay": "2", "samples": "3", "family_depths": "(1, 2, 3)",
-        "mask_depths": "(2, 3)", "n_flat": "2", "n_time": "4", "L": "3",
+        "mask_depths": "(2, 3)", "n_flat": "2", "n_time": "4", "L": "3", "n_written": "3",
     },
     "hierarchical-clustering": _CLUSTERS | {
         "grid": "{2: (8, 32, 128), 3: (64, 16), 4: (32,), 5: (32,)}", "deep": "(8, 32)", "n_seeds": "2",
@@ -123,8 +123,8 @@ PAPER: dict[str, dict[str, str]] = {
         "text_network": "lambda v: nets.Transformer(v, d_text, width=8, heads=4, layers=4)",
     },
     "simplicity-bias": _BIAS | {
-        "n_replicas": "3", "dims_u": "(4, 8)", "dims_v": "(3, 4)", "d_steps": "4", "d_level": "{'u': 8, 'v': 4}",
-        "mlp_steps": "3", "unet_steps": "3", "layer_steps": "3", "n_agree": "2", "n_paths": "3", "stairs_at": "(8,)",
+        "n_replicas": "3", "dims_u": "(3, 4)", "d_level": "{'u': 4, 'v': 4}", "mlp_steps": "3", "unet_steps": "3",
+        "layer_steps": "3", "n_agree": "1", "n_paths": "3", "stairs_at": "(3,)",
     },
     "sim-dynamics": _SIM | {
         "figures": "('5',)", "r_range": "(0.4, 0.96)", "n_rho": "2", "u_widths": "(4,)", "depths": "(2,)",

@@ -6,6 +6,7 @@ import pytest
 from tqdm import tqdm
 
 from hierlib.lab.progress import bar
+from tests.simgpu.warm import kernels
 from tools import execute
 
 CELL = """
@@ -57,6 +58,8 @@ def test_in_a_notebook_it_is_rewritten_in_place_and_empty_at_the_end(monkeypatch
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_stored_notebook_holds_none_and_nothing_on_stderr(tmp_path, stored, monkeypatch):
     pytest.importorskip("ipykernel")
+    for name, value in kernels().items():
+        monkeypatch.setenv(name, value)
     if not stored:
         monkeypatch.setattr(execute, "is_progress", lambda output: False)
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])

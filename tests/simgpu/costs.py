@@ -6,6 +6,7 @@ the CPU is 0, a boolean False, the result of `all` True. Seconds are those of th
 where that takes longer, within ± 50 %; what the CPU does besides, such as drawing, is not in them.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,14 @@ class Stats:
         """Start anew."""
         self.launches = self.syncs = self.uploads = self.flops = self.bytes = 0
         self.seconds, memory.peak = dict.fromkeys(CARDS, 0.0), memory.live
+
+    def add(self, other: "Stats", times: int = 1) -> "Stats":
+        """Count what another one counted, so many times."""
+        for name, more in vars(other).items():
+            mine = getattr(self, name)
+            setattr(self, name, mine + times * more if name != "seconds" else
+                    {card: mine[card] + times * more[card] for card in more})
+        return self
 
     def __repr__(self) -> str:
         cards = ", ".join(f"{card} {seconds:.3g} s" for card, seconds in self.seconds.items())
@@ -90,6 +99,26 @@ def cost(probe: Callable[[], Any], repeats: int) -> dict[str, float]:
     probe()
     return {"seconds_T4": repeats * stats.seconds["T4"], "peak_bytes": memory.peak, "syncs": repeats * stats.syncs,
             "launches": repeats * stats.launches}
+
+
+def brief(update: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Return `hierlib.lab.training`'s update such that what is the same is counted without being run again.
+
+    The first two steps of a training run, the former making the optimiser's state, and each that follows a report, so
+    that the peak of memory is reached; those between count as the last that ran.
+    """
+    def brief_update(state: Any, loss: Any) -> None:
+        nonlocal cost
+        if state.step < 2 or not state.pending:
+            before = copy.deepcopy(stats)
+            update(state, loss)
+            cost = copy.deepcopy(stats).add(before, -1)
+        else:
+            state.step += 1
+            stats.add(cost)
+
+    cost = None
+    return brief_update
 
 
 def _execute(func: Any, args: tuple, kwargs: dict) -> Any:

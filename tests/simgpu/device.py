@@ -48,8 +48,10 @@ PRODUCTS = {"mm", "bmm", "addmm", "addmm_", "baddbmm", "baddbmm_", "addbmm", "ad
 FACTORIES = ("empty.memory_format", "empty_strided", "arange", "arange.start", "arange.start_step", "eye", "eye.m",
              "full", "linspace", "logspace", "randperm", "randperm.generator", "tril_indices", "triu_indices",
              "scalar_tensor")
+_NAMES, _WATCHED = {str, torch.device}, {"device", "generator"}
 _Base, _BaseGenerator, _device_of = torch._C.TensorBase, torch._C.Generator, torch._C.TensorBase.device.__get__
-_owner, _seed = os.getpid(), 0xC0DA               # draws of the device: those of the CPU with another seed
+_seed, _forked = 0xC0DA, []                       # draws of the device: those of the CPU with another seed
+os.register_at_fork(after_in_child=lambda: _forked.append(True))
 _device_generators = set()                        # addresses of the C++ generators that are "on" the device
 _default_generator = _BaseGenerator().manual_seed(_seed)
 
@@ -207,7 +209,7 @@ def execute(func, args, kwargs):
     inner_kwargs |= {"generator": _default_generator} if draws and generator is None else {}
     out = func(*inner_args, **inner_kwargs)
     here = [t.inner for t in tensors if isinstance(t, CudaTensor)]
-    seen(func, here, inner_args, inner_kwargs, out, way_of(func, args, kwargs))
+    seen(func, here, inner_args, inner_kwargs, out, way_of(func, args, kwargs) if watchers else None)
     for t in ours.values():
         if t.shape != t.inner.shape or t.stride() != t.inner.stride():                      # resized or turned in place
             _Base.data.__set__(t, CudaTensor(t.inner))
@@ -217,7 +219,7 @@ def execute(func, args, kwargs):
 
 
 def _check(generator=None):
-    if os.getpid() != _owner:
+    if _forked:
         raise RuntimeError("Cannot re-initialize CUDA in forked subprocess: use the 'spawn' start method")
     if generator is not None and generator._cdata not in _device_generators:
         raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
@@ -277,6 +279,11 @@ class _Translate(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if self.default is None and _NAMES.isdisjoint(map(type, args)) and _WATCHED.isdisjoint(kwargs):     # most often
+            out = func(*args, **kwargs)
+            if _late:
+                fail()
+            return out
         if self.default is not None and func in _device_constructors() and kwargs.get("device") is None:
             kwargs = kwargs | {"device": self.default}
         if func is not torch.device:

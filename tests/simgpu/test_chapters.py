@@ -7,6 +7,7 @@ import pytest
 from tests.book.tiny import PAPER
 from tests.simgpu.run import PRELUDE
 from tests.simgpu.test_simgpu import run
+from tests.simgpu.warm import kernels
 from tools.execute import explore
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ BRIEFLY = "from hierlib.lab import keep\nkeep._SECONDS = 0"     # of measuring, 
 def test_a_chapter_of_the_papers_structure_reaches_its_last_cell(name, monkeypatch, tmp_path):
     run("-m", "tests.simgpu.run", "real", "check_text")                            # (skipped where there is no device)
     for variable, value in {"HIERLIB_SCALE": "paper", "HIERLIB_STRICT": "0", "HIERLIB_KEEP": str(tmp_path),
-                            "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}.items():
+                            "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **kernels()}.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.delenv("HIERLIB_DEVICE", raising=False)
     assert "claims" in explore(name, ROOT / "book", PAPER[name], prelude=f"{PRELUDE}\n{BRIEFLY}")

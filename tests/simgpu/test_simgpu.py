@@ -3,26 +3,28 @@
 To see one alone: ``python -m tests.simgpu.run GROUP [CHECK …]``.
 """
 
+import functools
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.simgpu.run import PRELUDE, SKIP, main
+from tests.simgpu.warm import python
 
 ROOT = Path(__file__).parents[2]
 GROUPS = ("bugs", "memory", "rhm", "cumulants", "sim", "bumps", "diffusion", "nets", "real", "lab", "default_device")
 
 
+@functools.cache
 def run(*arguments: str) -> str:
     """Return what Python says; fail with its traceback, skip with its reason."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     flags = "-W", "error", "-W", "ignore::DeprecationWarning"                      # (those are torch's own)
     for name in ("HIERLIB_DEVICE", "HIERLIB_SCALE"):
         environment.pop(name, None)
-    command = [sys.executable, *flags, *arguments]
+    command = [*python(), *flags, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode == SKIP:
         pytest.skip(done.stdout.strip())
