@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from hierlib.lab import checks
 from hierlib.lab.types import Tensor
 
 __all__ = ["by_blocks", "count", "initialise"]
@@ -15,9 +16,9 @@ _CACHED = 2**18     # numbers per layer that stay in the cache of a CPU core: up
 def by_blocks(network: Callable[..., Tensor], per_row: int, *inputs: Tensor | None) -> Tensor:
     """Return ``network(*inputs)``; without gradients on a CPU so many rows at a time as stay in cache.
 
-    `per_row` are the numbers of a layer that belong to a row. An input may be None.
+    `per_row` are the numbers of a layer that belong to a row. An input may be None. ValueError unless they are positive.
     """
-    rows, block = len(inputs[0]), max(1, _CACHED // per_row)
+    rows, block = len(inputs[0]), max(1, _CACHED // checks.integer("per_row", per_row, 1))
     if rows <= block or torch.is_grad_enabled() or inputs[0].device.type != "cpu":
         return network(*inputs)
     parts = [[None] * -(-rows // block) if x is None else x.split(block) for x in inputs]
