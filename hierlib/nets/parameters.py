@@ -16,7 +16,7 @@ _CACHED = 2**18     # numbers per layer that stay in the cache of a CPU core: up
 def by_blocks(network: Callable[..., Tensor], per_row: int, *inputs: Tensor | None) -> Tensor:
     """Return ``network(*inputs)``; without gradients on a CPU so many rows at a time as stay in cache.
 
-    `per_row` are the numbers of a layer that belong to a row. An input may be None. ValueError unless they are positive.
+    `per_row` are the numbers of a layer that belong to a row. An input may be None. ValueError below 1.
     """
     rows, block = len(inputs[0]), max(1, _CACHED // checks.integer("per_row", per_row, 1))
     if rows <= block or torch.is_grad_enabled() or inputs[0].device.type != "cpu":

@@ -68,8 +68,7 @@ class TokenNet(nn.Module):
 
     def forward(self, likelihood: Float[Tensor, "n d v"]) -> Float[Tensor, "n d v"]:
         """Return logits, ``(n, d, v)``."""
-        tokens = self.tokens(likelihood)
-        width = self.embed.out_features
+        tokens, width = self.tokens(likelihood), self.embed.out_features
         return by_blocks(lambda x: self.readout(self.hidden(self.embed(x))), tokens.shape[1] * width, tokens)
 
 
