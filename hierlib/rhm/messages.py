@@ -208,15 +208,15 @@ class Block:
                 down = spread(children, down, *self.tables[level])
                 norm = down.sum(2)
                 down.div_(norm.unsqueeze(2))
-                belief = down if leave_out else down * children
-                norms = belief.sum(2)
-                belief = belief / norms.unsqueeze(2)
-            down, belief = down.flatten(0, 1), belief.flatten(0, 1)
-            mine = self.errors[level].view(-1, g.s, self.b)
+                if not leave_out:
+                    belief = down * children
+                    norms = belief.sum(2)
+                    belief.div_(norms.unsqueeze(2))
+            down, mine = down.flatten(0, 1), self.errors[level].view(-1, g.s, self.b)
             error = self._missing(g.m * (error.unsqueeze(1) + mine.sum(1, keepdim=True) - mine), norm).flatten(0, 1)
             if not leave_out:
                 self._missing(error + self.errors[level], norms.flatten(0, 1))
-            yield level, down if leave_out else belief
+            yield level, down if leave_out else belief.flatten(0, 1)
 
     def draw(self, uniforms: Float[Tensor, "b draws"]) -> Iterator[tuple[int, Int[Tensor, "nodes b"]]]:
         """Yield (level, symbols) of one posterior sample per row, from the root down."""
