@@ -10,7 +10,7 @@
 - layers: a bound, the 3×3 convolutions of the network alone, each on an input of its own, forward and backward.
 
 The size is widths/n×pixels×pixels. The stages of the libraries' networks are longer, so that times against them are
-per 10⁹ floating point operations; theirs have channels first or last, whichever is faster, and ours the norm, as they.
+per 10⁹ floating point operations; ours has the norm, as they, and each has channels first or last, whichever is faster.
 """
 
 import sys
@@ -118,22 +118,24 @@ def lucidrains(pixels: int) -> nn.Module:
 
 def library_row(make: Callable[[int], nn.Module], n: int, pixels: int, quick: bool) -> list[dict]:
     """Return the row against a library's network, or none and say that it is missing."""
+    orders = torch.contiguous_format, torch.channels_last
     try:
-        peers = [make(pixels).to(memory_format=order) for order in (torch.contiguous_format, torch.channels_last)]
+        peers = [make(pixels).to(memory_format=order) for order in orders]
     except ImportError as error:
         print(f"# {make.__name__} skipped: {error}", file=sys.stderr)
         return []
-    net, (x, level) = unet(norm=True), noisy(n, 1, pixels, pixels)
+    x, level = noisy(n, 1, pixels, pixels)
 
     def output(peer: nn.Module) -> Tensor:
         found = peer(x, 1000 * level)
         return found if isinstance(found, Tensor) else found.sample
 
-    ours = step(net.parameters(), lambda: net(x, level))
+    mine = [unet(norm=True).to(memory_format=order) for order in orders]
+    ours = [step(net.parameters(), partial(net, x, level)) for net in mine]
     theirs = [step(peer.parameters(), partial(output, peer)) for peer in peers]
-    mine, *others = fastest(2 if quick else 15, ours, *theirs)
-    return [row("step, norm", f"16,32,32/{n}×{pixels}×{pixels}", "ms/GFLOP", mine / gflop(ours), make.__name__,
-                min(others) / gflop(theirs[0]))]
+    seconds = fastest(2 if quick else 15, *ours, *theirs)
+    return [row("step, norm", f"16,32,32/{n}×{pixels}×{pixels}", "ms/GFLOP", min(seconds[:2]) / gflop(ours[0]),
+                make.__name__, min(seconds[2:]) / gflop(theirs[0]))]
 
 
 def rows(quick: bool) -> list[dict]:
