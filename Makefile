@@ -12,11 +12,12 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 HTML  := _build/html
 DIST  := _build/dist
+LIBRARY := tests --ignore tests/book --ignore tests/simgpu
 CHAPTERS = $(sort $(wildcard book/*.ipynb))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book execute test lint unit portable notebooks axe bench colab dist release lock clean distclean
+.PHONY: help book execute test lint unit stored portable notebooks axe bench colab dist release lock clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +38,7 @@ book: $(STAMP)  ## render the stored notebooks to _build/html
 execute: $(STAMP)  ## run the chapters here and store their outputs (CHAPTER=x for one, SCALE=quick|paper, SET="n=1")
 	$(BIN)/python -m tools.execute --scale $(SCALE) $(foreach pair,$(SET),--set '$(pair)') $(CHAPTER)
 
-test: lint book unit notebooks  ## lint, book build, unit and static tests, every chapter run again and compared
+test: lint book unit stored notebooks  ## lint, book build, all tests, every chapter run again and compared
 
 lint: $(STAMP)  ## style, layers of the library, and what calls and names can be checked without running
 	$(BIN)/ruff check .
@@ -45,14 +46,17 @@ lint: $(STAMP)  ## style, layers of the library, and what calls and names can be
 	$(BIN)/mypy
 
 # one thread per process where several run: two threads on busy cores are several times slower
-unit portable: export OMP_NUM_THREADS := 1
-unit portable: export HIERLIB_SCALE := quick
-unit portable: export HIERLIB_STRICT := 1
-unit: $(STAMP)  ## tests of the library, of the scripts and of the book as it is stored
-	$(BIN)/python -m pytest -n $(JOBS) tests
+unit stored portable: export OMP_NUM_THREADS := 1
+unit stored portable: export HIERLIB_SCALE := quick
+unit stored portable: export HIERLIB_STRICT := 1
+unit: $(STAMP)  ## tests of the library
+	$(BIN)/python -m pytest -n $(JOBS) $(LIBRARY)
 
-portable: $(STAMP)  ## unit tests with the kernels of other processors, one after the other: some 9 times `unit`
-	$(BIN)/python -m tools.portable -n auto --ignore tests/book --ignore tests/simgpu tests
+stored: $(STAMP)  ## tests of the book and its scripts: pages in a browser, chapters of other sizes and on a simulated GPU
+	$(BIN)/python -m pytest -n $(JOBS) tests/book tests/simgpu
+
+portable: $(STAMP)  ## `unit` with the kernels of other processors, one after the other: some 9 times as long
+	$(BIN)/python -m tools.portable -n auto $(LIBRARY)
 
 axe:  ## fetch the rules of accessibility (npm); where they are missing, `unit` skips their test
 	npm install --no-save axe-core@4.14.1
