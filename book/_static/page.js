@@ -6,6 +6,11 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => { for (const it of opened) it.open = false; });
 
+/* A term that was searched for is marked in the text, not inside scripts and style sheets, which it would break. */
+addEventListener("DOMContentLoaded", () => {
+  for (const it of document.querySelectorAll("body script, body style")) it.classList.add("nohighlight");
+});
+
 /* A formula that is wider than its column scrolls, from the keyboard too. */
 addEventListener("load", async () => {
   if (!window.MathJax?.startup) return;

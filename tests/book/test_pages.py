@@ -127,3 +127,12 @@ def test_colab_buttons_open_the_notebook(html):
     for path in chapter_pages(html):
         links = [a["href"] for a in soup(path).find_all("a", href=re.compile("colab.research"))]
         assert len(links) >= 2 and all(u.endswith(f"/blob/main/book/{path.stem}.ipynb") for u in links)
+
+
+def test_a_term_that_was_searched_for_is_marked_in_the_text_only(html, browser):
+    page = browser.new_page()
+    for term in ("function", "color"):
+        page.goto(f"{(html / 'book' / 'phase-transition.html').as_uri()}?highlight={term}")
+        page.wait_for_selector("span.highlighted", state="attached")
+        assert page.locator("script .highlighted, style .highlighted").count() == 0
+    page.close()
