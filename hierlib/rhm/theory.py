@@ -35,10 +35,8 @@ Wyart 2026 (latent contexts), all derived anew for the chapter *Hierarchical clu
 of existence, the duality, the criterion of divergence and the factor of depth are this book's.
 """
 
-import itertools
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -48,9 +46,9 @@ from hierlib.lab import checks
 from hierlib.lab.types import Numbers
 
 __all__ = [
-    "Beliefs", "Lists", "Transition", "beliefs", "correlation_exponent", "correlations", "covariance_variance", "downward_map",
-    "exponent", "latent_sample_complexity", "masking_limit", "sample_complexity", "sampling_variance", "survival", "susceptibility",
-    "token_covariance_variance", "transition", "upward_map", "upward_slope", "window",
+    "Beliefs", "Lists", "Transition", "beliefs", "correlation_exponent", "correlations", "covariance_variance",
+    "downward_map", "exponent", "latent_sample_complexity", "masking_limit", "sample_complexity", "sampling_variance",
+    "survival", "susceptibility", "token_covariance_variance", "transition", "upward_map", "upward_slope", "window",
 ]
 
 
@@ -232,13 +230,13 @@ def masking_limit(mu: float, *, s: int) -> Lists:
 
     An upward message is a list of v^κ symbols that are still possible: κ = 1 for a masked leaf, 0 for one that is seen.
     Children with κ_1 … κ_s leave v^(Σκ) tuples, a share v^(−(s−1)(1−μ)) of which has a parent, so that for the parent
-    κ = min(1, max(0, Σκ_j − (s−1)(1−μ))). This is iterated on the law of κ, on multiples of 1/N for μ = n/N. Λ is s
-    times the second eigenvalue of the step from the κ of one child to that of its parent. Source: this book.
+    κ = min(1, max(0, Σκ_j − (s−1)(1−μ))). This is iterated on the law of κ, on multiples of 1/60. Λ is s times the
+    second eigenvalue of the step from the κ of one child to that of its parent. Source: this book.
 
     Parameters
     ----------
     mu
-        ln m/ln v^(s−1) in [0, 1], taken as a fraction with N ≤ 60. Duality: ε*(1 − μ) = 1 − ε*(μ), the same Λ.
+        ln m/ln v^(s−1) in [0, 1], rounded to a multiple of 1/60. Duality: ε*(1 − μ) = 1 − ε*(μ), the same Λ.
     s
         Branching.
 
@@ -252,8 +250,8 @@ def masking_limit(mu: float, *, s: int) -> Lists:
     ValueError
         For μ outside [0, 1], or s that is no integer ≥ 2.
     """
-    s, share = checks.integer("s", s, low=2), Fraction(checks.real("mu", mu, 0.0, 1.0)).limit_denominator(60)
-    N, shift = share.denominator, (s - 1) * (share.denominator - share.numerator)
+    s, mu, N = checks.integer("s", s, low=2), checks.real("mu", mu, 0.0, 1.0), 60
+    shift = (s - 1) * (N - round(mu * N))
 
     def step(known: Numbers, P: Numbers, children: int) -> Numbers:
         for _ in range(children):
@@ -262,14 +260,15 @@ def masking_limit(mu: float, *, s: int) -> Lists:
 
     def path(eps: float, levels: int) -> list[Numbers]:
         P = [np.bincount([0, N], [1 - eps, eps])]
-        while len(P) <= levels and max(P[-1][0], P[-1][-1]) < 0.98:
+        while len(P) <= levels and max(P[-1][0], P[-1][-1]) < 1 - 1e-6:
             P.append(step(np.ones(1), P[-1] / P[-1].sum(), s))
         return P
 
     eps_star = bisect(lambda eps: np.diff(path(eps, 400)[-1][[0, -1]])[0], 0.0, 1.0, xtol=1e-15)
-    moved, P = min(((abs(Q - P).sum(), P) for P, Q in itertools.pairwise(path(eps_star, 60))), key=lambda pair: pair[0])
-    kernel = np.stack([step(one, P, s - 1) for one in np.eye(N + 1)])[np.ix_(P > 0, P > 0)]
-    return Lists(eps_star, s * float(np.sort(abs(np.linalg.eigvals(kernel)))[-2:][0]) if moved < 1e-6 else math.nan)
+    P = min(path(eps_star, 60), key=lambda P: abs(step(np.ones(1), P, s) - P).max())
+    rates = np.linalg.eigvals(np.stack([step(one, P, s - 1) for one in np.eye(N + 1)])[np.ix_(P > 0, P > 0)])
+    growth = s * float(np.sort(abs(rates))[-2:][0])
+    return Lists(eps_star, growth if growth > 1 else math.nan)                 # at a phase, deviations shrink
 
 
 def _family(epsilon: Numbers, v: float, m: float, s: int, L: int) -> tuple[Numbers, list[tuple[Numbers, ...]]]:
