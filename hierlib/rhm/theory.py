@@ -40,15 +40,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import bisect, brentq
 
 from hierlib.lab import checks
 from hierlib.lab.types import Numbers
 
 __all__ = [
-    "Beliefs", "Transition", "beliefs", "correlation_exponent", "correlations", "covariance_variance", "downward_map",
-    "exponent", "latent_sample_complexity", "sample_complexity", "sampling_variance", "survival", "susceptibility",
-    "token_covariance_variance", "transition", "upward_map", "upward_slope", "window",
+    "Beliefs", "Lists", "Transition", "beliefs", "correlation_exponent", "correlations", "covariance_variance",
+    "downward_map", "exponent", "latent_sample_complexity", "masking_limit", "sample_complexity", "sampling_variance",
+    "survival", "susceptibility", "token_covariance_variance", "transition", "upward_map", "upward_slope", "window",
 ]
 
 
@@ -57,6 +57,13 @@ class Transition(NamedTuple):
 
     p_star: float
     eps_star: float
+
+
+class Lists(NamedTuple):
+    """Masked fraction ε* above which deep trees lose their class, and growth Λ per level of a deviation from it."""
+
+    eps_star: float
+    growth: float
 
 
 class Beliefs(NamedTuple):
@@ -216,6 +223,52 @@ def correlation_exponent(*, v: float, m: float, s: int) -> float:
     Source: after Sclocchi, Favero, Levi, Wyart 2025.
     """
     return 2 - 2 / exponent(v=v, m=m, s=s)
+
+
+def masking_limit(mu: float, *, s: int) -> Lists:
+    """Return threshold and growth for masked leaves in the limit of many symbols, v → ∞ with m = v^(μ(s−1)).
+
+    An upward message is a list of v^κ symbols that are still possible: κ = 1 for a masked leaf, 0 for one that is seen.
+    Children with κ_1 … κ_s leave v^(Σκ) tuples, a share v^(−(s−1)(1−μ)) of which has a parent, so that for the parent
+    κ = min(1, max(0, Σκ_j − (s−1)(1−μ))). This is iterated on the law of κ, on multiples of 1/60. Λ is s times the
+    second eigenvalue of the step from the κ of one child to that of its parent. Source: this book.
+
+    Parameters
+    ----------
+    mu
+        ln m/ln v^(s−1) in [0, 1], rounded to a multiple of 1/60. Duality: ε*(1 − μ) = 1 − ε*(μ), the same Λ.
+    s
+        Branching.
+
+    Returns
+    -------
+    Lists
+        ``eps_star`` and ``growth``; this is NaN for μ so close to an end that no law is found between the phases.
+
+    Raises
+    ------
+    ValueError
+        For μ outside [0, 1], or s that is no integer ≥ 2.
+    """
+    s, mu, N = checks.integer("s", s, low=2), checks.real("mu", mu, 0.0, 1.0), 60
+    shift = (s - 1) * (N - round(mu * N))
+
+    def step(known: Numbers, P: Numbers, children: int) -> Numbers:
+        for _ in range(children):
+            known = np.convolve(known, P)
+        return np.bincount(np.clip(np.arange(len(known)) - shift, 0, N), known, N + 1)
+
+    def path(eps: float, levels: int) -> list[Numbers]:
+        P = [np.bincount([0, N], [1 - eps, eps])]
+        while len(P) <= levels and max(P[-1][0], P[-1][-1]) < 1 - 1e-6:
+            P.append(step(np.ones(1), P[-1] / P[-1].sum(), s))
+        return P
+
+    eps_star = bisect(lambda eps: np.diff(path(eps, 400)[-1][[0, -1]])[0], 0.0, 1.0, xtol=1e-15)
+    P = min(path(eps_star, 60), key=lambda P: abs(step(np.ones(1), P, s) - P).max())
+    rates = np.linalg.eigvals(np.stack([step(one, P, s - 1) for one in np.eye(N + 1)])[np.ix_(P > 0, P > 0)])
+    growth = s * float(np.sort(abs(rates))[-2:][0])
+    return Lists(eps_star, growth if growth > 1 else math.nan)                 # at a phase, deviations shrink
 
 
 def _family(epsilon: Numbers, v: float, m: float, s: int, L: int) -> tuple[Numbers, list[tuple[Numbers, ...]]]:

@@ -30,20 +30,24 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
     "phase-transition": {
         "tiny": {
             "V": "16", "M": "4", "L": "2", "n_grammars": "1", "n_trees": "2", "n_noise": "2", "depths": "(3, 5, 7)",
-            "n_window": "(1, 4)", "n_pool": "2", "pool_levels": "(2, 3)", "deep": "4", "n_by_v": "(0, 1)",
+            "n_window": "(1, 4)", "n_pool": "2", "pool_levels": "(2, 3)", "deep": "4", "late_levels": "(3, 4)",
             "circled": "((16, 4, 2, 2),)", "n_circled": "1", "outside_depths": "(1, 2)", "n_outside": "1",
             "bayes_depths": "(2, 3)", "n_bayes": "2", "n_turned": "1", "n_turn": "1", "chi_depths": "(3,)",
             "n_chi": "1", "n_decay": "1", "samples": "2", "families": "((16, 4),)", "family_depths": "(2,)",
             "mask_depths": "(2,)", "n_flat": "1", "n_time": "2", "written": "((16, 4, 2, 2),)", "n_written": "2",
+            "pooled": "()", "n_pooled": "1", "n_rooted": "1", "reverse_steps": "(1,)", "n_stepped": "1",
+            "n_masked": "1", "veiled": "()", "veiled_depth": "3", "n_veiled": "1",
         },
         "other": {
             "V": "12", "M": "3", "S": "3", "L": "1", "n_grammars": "2", "n_trees": "4", "n_noise": "5",
             "depths": "(1, 2)", "n_window": "(2, 5)", "n_pool": "8", "pool_levels": "(2, 4)", "deep": "6",
-            "n_by_v": "(1, 1, 1)", "circled": "((8, 6, 3, 2), (24, 8, 2, 3))", "n_circled": "2",
+            "late_levels": "(3, 6)", "circled": "((8, 6, 3, 2), (24, 8, 2, 3))", "n_circled": "2",
             "outside_depths": "(1, 3)", "n_outside": "2", "bayes_depths": "(1, 2, 3)", "n_bayes": "3",
             "n_turned": "3", "n_turn": "4", "chi_depths": "(2, 4)", "n_chi": "2", "n_decay": "2", "samples": "4",
             "families": "((32, 8), (12, 5))", "family_depths": "(2, 4)", "mask_depths": "(2,)", "n_flat": "2",
             "n_time": "5", "written": "((6, 8, 3, 2), (8, 3, 2, 3))", "n_written": "3",
+            "pooled": "((8, 6),)", "n_pooled": "2", "n_rooted": "2", "reverse_steps": "(2, 5)", "n_stepped": "2",
+            "n_masked": "2", "veiled": "((16, 4),)", "veiled_depth": "4", "n_veiled": "2",
         },
     },
     "hierarchical-clustering": {
@@ -111,11 +115,13 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
 PAPER: dict[str, dict[str, str]] = {
     "phase-transition": {
         "n_grammars": "2", "n_trees": "2", "n_noise": "4", "depths": "(1, 2, 3, 4, 5)", "n_window": "(2, 4)",
-        "n_pool": "8", "pool_levels": "(3, 5)", "deep": "8", "n_by_v": "(2, 2, 1, 1)",
+        "n_pool": "8", "pool_levels": "(3, 5)", "late_levels": "(4, 8)", "deep": "8",
         "circled": "((16, 4, 2, 3), (8, 8, 3, 2), (6, 20, 4, 2))", "n_circled": "2", "outside_depths": "(1, 2, 3)",
         "n_outside": "2", "bayes_depths": "(1, 2, 3)", "n_bayes": "4", "n_turned": "2", "n_turn": "3",
         "chi_depths": "(2, 3, 4, 5)", "n_chi": "2", "n_decay": "2", "samples": "3", "family_depths": "(1, 2, 3)",
-        "mask_depths": "(2, 3)", "n_flat": "2", "n_time": "4", "L": "3", "n_written": "3",
+        "mask_depths": "(2, 3)", "n_flat": "2", "n_time": "4", "L": "3", "n_written": "3", "n_pooled": "2",
+        "n_rooted": "2", "reverse_steps": "(1, 2, 4)", "n_stepped": "2", "n_masked": "2", "veiled_depth": "4",
+        "n_veiled": "2",
     },
     "hierarchical-clustering": _CLUSTERS | {
         "grid": "{2: (8, 32, 128), 3: (64, 16), 4: (32,), 5: (32,)}", "deep": "(8, 32)", "n_seeds": "2",

@@ -319,3 +319,39 @@ def test_bad_input_of_sample_complexities(call, name):
 def test_without_correlations_tuples_can_still_be_counted():
     assert theory.sample_complexity(1, v=8, m=8, s=2) == 64
     assert theory.covariance_variance(1, v=8, m=8, s=2) == 0
+
+
+@pytest.mark.parametrize("s", [2, 3, 4])
+@pytest.mark.parametrize("mu", [0.25, 0.4, 0.6])
+def test_the_limit_of_masking_is_dual_and_never_makes_the_susceptibility_diverge(mu, s):
+    found, dual = theory.masking_limit(mu, s=s), theory.masking_limit(1 - mu, s=s)
+    assert found.eps_star + dual.eps_star == pytest.approx(1, abs=1e-12)
+    assert found.growth == pytest.approx(dual.growth, rel=1e-6)
+    assert 1 < found.growth < s**0.5
+
+
+def test_the_limit_of_masking_in_closed_form():
+    # μ = 1/2: for s = 2 lists of 1, √v and v symbols, a third each; for s = 3 the vote of the majority
+    assert theory.masking_limit(0.5, s=2) == pytest.approx((0.5, 4 / 3), abs=1e-9)
+    assert theory.masking_limit(0.5, s=3) == pytest.approx((0.5, 3 / 2), abs=1e-9)
+    for mu, end in (0.01, 1), (1.0, 0):
+        found = theory.masking_limit(mu, s=2)
+        assert found.eps_star == pytest.approx(end, abs=1e-5) and math.isnan(found.growth)
+    for wrong in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="mu"):
+            theory.masking_limit(wrong, s=2)
+    with pytest.raises(ValueError, match="s = "):
+        theory.masking_limit(0.5, s=1)
+
+
+def test_the_limit_of_masking_is_approached_by_lists_that_are_counted():
+    # v = 1024, m = 32 (μ = 1/2): one tree's lists, rules drawn anew at each node; 1/2 is the threshold
+    v, m, gen, ends = 1024, 32, np.random.default_rng(0), []
+    for eps in (0.4, 0.6):
+        sizes = np.where(gen.random(2**9) < eps, v, 1)
+        while len(sizes) > 1:
+            pairs = sizes[::2] * sizes[1::2] - 1                  # besides the true one
+            wrong = gen.binomial(pairs, m / v)                    # those that have a parent
+            sizes = 1 + np.round((v - 1) * (1 - (1 - 1 / (v - 1)) ** wrong)).astype(int)
+        ends.append(sizes[0])
+    assert ends[0] < v / 100 and ends[1] > v / 2
