@@ -110,18 +110,10 @@ class MixedCumulantModel:
         """Covariance c = √β_u r E[λν] of x·u and x·v."""
         return self.joint_cumulant(1, 1)
 
-    @property
-    def mixed_cumulant(self) -> float:
-        """Third cumulant κ(u, u, v) = β_u r E[λ²ν]."""
-        return self.joint_cumulant(2, 1)
-
-    @property
-    def fourth_cumulant(self) -> float:
-        """Fourth cumulant of x·v: κ₄ = −2r⁴ for ν = ±1, +3r⁴ for ``"laplace"``."""
-        return self.joint_cumulant(0, 4)
-
     def joint_cumulant(self, p: int, q: int) -> float:
         """Return κ(x·u p times, x·v q times) in closed form, for 1 ≤ p + q ≤ 12.
+
+        κ(u, u, v) = β_u r E[λ²ν]; the fourth one of x·v is −2r⁴ for ν = ±1 and +3r⁴ for ``"laplace"``.
 
         Raises
         ------

@@ -58,7 +58,7 @@ class Plan:
         Samples per replica after which the run ends at the latest, rounded up to whole steps.
     start
         None: w uniform on the sphere. A pair (α_u, α_v): these overlaps, and a random direction orthogonal to u and v
-        for the rest. A tensor, one row per replica: directions ``(S, d)``, or for the chain overlaps ``(S, 2)``.
+        for the rest.
     target
         The overlap whose threshold crossing is timed: ``"u"``, ``"v"``, or None.
     threshold
@@ -69,7 +69,7 @@ class Plan:
         The number of records lies between this and twice this (or the number of steps): the distance between them
         doubles as the run goes on.
     replicas
-        S; with a tensor as start that one counts.
+        S, their number.
     seed
         Integer. The start is the same on every device; the samples are drawn on the device and are not.
     device, dtype
@@ -84,7 +84,7 @@ class Plan:
     step: float
     batch: int
     samples: float
-    start: tuple[float, float] | Float[Tensor, "S D"] | None = None
+    start: tuple[float, float] | None = None
     target: str | None = None
     threshold: float = 0.8
     fraction: float = 1.0
@@ -100,9 +100,8 @@ class Plan:
         given |= {name: checks.positive(name, given[name], 1.0) for name in ("threshold", "fraction")}
         given |= {name: checks.integer(name, given[name], low=1) for name in ("batch", "records", "replicas")}
         given["target"] = checks.one_of("target", self.target, (None, "u", "v"))
-        pair = (0.0, 0.0) if self.start is None or isinstance(self.start, Tensor) else self.start
-        checks.require(len(pair) == 2 and math.hypot(*pair) <= 1 + 1e-12, "start", pair,
-                       "a pair of overlaps with α_u² + α_v² ≤ 1")
+        checks.require(self.start is None or (len(self.start) == 2 and math.hypot(*self.start) <= 1 + 1e-12), "start",
+                       self.start, "a pair of overlaps with α_u² + α_v² ≤ 1")
 
     def follow(self, advance: Callable[[], Tensor], start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Call `advance` until the run ends.

@@ -28,7 +28,7 @@ Source: this book (reconstruction of Bardone, Merger, Goldt 2026).
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch.nn.functional import normalize
@@ -40,8 +40,6 @@ from hierlib.lab import checks, generator
 from hierlib.lab.types import Float, Tensor
 
 __all__ = ["chain", "device_generator", "psgd", "scaled_sde"]
-
-Draw = Callable[[int, torch.Generator], Tensor]
 
 _CHUNK = 2**22           # psgd: entries of one batched array of samples
 _BLOCK = 32              # chain: steps whose few numbers per replica are drawn at once
@@ -63,8 +61,7 @@ def device_generator(seed: int, key: str, device: torch.device | str | None) -> 
 
 
 def psgd(
-    source: MixedCumulantModel | Float[Tensor, "N d"] | Draw, neuron: TiedNeuron, plan: Plan, *,
-    directions: Float[Tensor, "2 d"] | None = None,
+    source: MixedCumulantModel | Float[Tensor, "N d"], neuron: TiedNeuron, plan: Plan
 ) -> Trajectories:
     """Train S replicas of one neuron, each on samples of its own, and record their overlaps with u and v.
 
@@ -73,44 +70,41 @@ def psgd(
     Parameters
     ----------
     source
-        Where x_0 comes from: a model; data ``(N, d)``, whose rows are drawn with replacement; or a function of
-        (count, generator on the device) that returns ``(count, d)``.
+        Where x_0 comes from: a model, or data ``(N, d)``, whose rows are drawn with replacement. Data have no u and v:
+        overlaps are NaN, there is no target, and the start is random.
     neuron
         The denoiser, whose weights are trained.
     plan
         Steps, start, end and records.
-    directions
-        The orthonormal u and v of the overlaps, for a source that is not a model (a model brings its own).
 
     Raises
     ------
     ValueError
-        For shapes that do not fit, directions that are not orthonormal to 1e-4, or a target or pair of overlaps
-        without directions.
+        For data of another shape, or a target or pair of overlaps for data.
     """
     rng = device_generator(plan.seed, "psgd", plan.device)
-    draw, data = _draws(source, rng.device, plan.dtype), isinstance(source, Tensor)
-    probe = source if data else draw(1, device_generator(plan.seed, "psgd.probe", plan.device))
-    checks.require(probe.ndim == 2 and len(probe) > 0 and (data or len(probe) == 1), "source", tuple(probe.shape),
-                   "of shape (N, d)" if data else "of shape (1, d)")
-    d = probe.shape[1]
     if isinstance(source, MixedCumulantModel):
-        directions = torch.stack([source.u, source.v])
-    known = directions is not None
-    checks.require(known or (plan.target is None and isinstance(plan.start, Tensor | None)), "target, start",
-                   (plan.target, plan.start), "no target and no overlaps for a source without directions")
-    axes = (directions if known else torch.full((2, d), torch.nan)).to(rng.device, torch.float64)
-    deviation = float((axes @ axes.T - torch.eye(2).to(axes)).abs().max()) if axes.shape == (2, d) else math.inf
-    checks.require(not known or deviation < 1e-4, "directions: deviation from orthonormal", deviation,
-                   f"below 1e-4, of shape (2, {d})")
-    w = _first_directions(plan, axes).to(rng.device, plan.dtype)
+        d, axes = source.d, torch.stack([source.u, source.v]).to(rng.device)
+    else:
+        checks.require(source.ndim == 2 and len(source) > 0, "source", tuple(source.shape), "of shape (N, d)")
+        checks.require(plan.target is None and plan.start is None, "target, start", (plan.target, plan.start),
+                       "no target and no overlaps for data, which have no u and v")
+        data, d = source.to(rng.device, plan.dtype), source.shape[1]
+        axes = torch.full((2, d), torch.nan, dtype=torch.float64, device=rng.device)
+
+    def draw(count: int) -> Tensor:
+        if isinstance(source, MixedCumulantModel):
+            return source.draw(count, rng, plan.dtype)
+        return data[torch.randint(len(data), (count,), generator=rng, device=rng.device)]
+
+    w = _first_directions(plan, axes.cpu()).to(rng.device, plan.dtype)
     size = max(1, _CHUNK // (plan.batch * d))
 
     def advance() -> Tensor:
         nonlocal w
         pieces = []
         for part in w.split(size):
-            x0 = draw(len(part) * plan.batch, rng).view(len(part), plan.batch, d)
+            x0 = draw(len(part) * plan.batch).view(len(part), plan.batch, d)
             noise = torch.randn(x0.shape, generator=rng, device=rng.device, dtype=plan.dtype)
             pieces.append(neuron.gradient(part, x0, noise))
         g = torch.cat(pieces)
@@ -120,28 +114,13 @@ def psgd(
     return Trajectories(*plan.follow(advance, axes @ w.T.double()), w.cpu())
 
 
-def _draws(source: MixedCumulantModel | Tensor | Draw, device: torch.device, dtype: torch.dtype) -> Draw:
-    """Return the function of (count, generator) that draws x_0 on `device`."""
-    if isinstance(source, MixedCumulantModel):
-        return lambda count, rng: source.draw(count, rng, dtype)
-    if isinstance(source, Tensor):
-        data = source.to(device, dtype)
-        return lambda count, rng: data[torch.randint(len(data), (count,), generator=rng, device=device)]
-    return lambda count, rng: source(count, rng).to(device, dtype)
-
-
 def _first_directions(plan: Plan, axes: Tensor) -> Tensor:
     """Return the first directions, ``(S, d)`` float64."""
-    d, start = axes.shape[1], plan.start
-    if isinstance(start, Tensor):
-        norms = start.double().norm(dim=-1, keepdim=True)
-        checks.require(start.ndim == 2 and start.shape[1] == d and bool(((norms - 1).abs() < 1e-4).all()), "start",
-                       tuple(start.shape), f"unit vectors (S, {d})")
-        return start.double() / norms
+    d = axes.shape[1]
     w = torch.randn(plan.replicas, d, generator=generator(plan.seed, "psgd.start"), dtype=torch.float64)
-    if start is not None:
+    if plan.start is not None:
         checks.require(d > 2, "d", d, "above 2 for a start with given overlaps")
-        alpha, axes = torch.tensor(start, dtype=torch.float64), axes.cpu()
+        alpha = torch.tensor(plan.start, dtype=torch.float64)
         w = normalize(w - w @ axes.T @ axes, dim=-1)
         w = alpha @ axes + (1 - alpha @ alpha).clamp(min=0).sqrt() * w
     return normalize(w, dim=-1)
@@ -172,7 +151,7 @@ def chain(model: MixedCumulantModel, neuron: TiedNeuron, plan: Plan) -> Trajecto
     Raises
     ------
     ValueError
-        For d below 3, or overlaps that no unit vector has.
+        For d below 3.
     """
     d, rng = checks.integer("d", model.d, low=3), device_generator(plan.seed, "chain", plan.device)
     alpha = _first_overlaps(plan, d).to(rng.device)
@@ -243,18 +222,12 @@ def _signless(model: MixedCumulantModel, neuron: TiedNeuron) -> bool:
 
 def _first_overlaps(plan: Plan, d: int) -> Tensor:
     """Return the first overlaps, ``(2, S)`` float64."""
-    start = plan.start
-    if start is None:
-        rng = generator(plan.seed, "chain.start")
-        first = torch.randn(2, plan.replicas, generator=rng, dtype=torch.float64)
-        half = torch.full((plan.replicas,), (d - 2) / 2, dtype=torch.float64)
-        return first / (first.square().sum(0) + 2 * torch._standard_gamma(half, generator=rng)).sqrt()
-    if not isinstance(start, Tensor):
-        return torch.tensor(start, dtype=torch.float64)[:, None].repeat(1, plan.replicas)
-    longest = float(start.double().square().sum(-1).max())
-    checks.require(start.ndim == 2 and start.shape[1] == 2 and longest <= 1 + 1e-6, "start", tuple(start.shape),
-                   f"overlaps (S, 2) with α_u² + α_v² at most 1, not {longest:g}")
-    return start.double().cpu().T.clone()
+    if plan.start is not None:
+        return torch.tensor(plan.start, dtype=torch.float64)[:, None].repeat(1, plan.replicas)
+    rng = generator(plan.seed, "chain.start")
+    first = torch.randn(2, plan.replicas, generator=rng, dtype=torch.float64)
+    half = torch.full((plan.replicas,), (d - 2) / 2, dtype=torch.float64)
+    return first / (first.square().sum(0) + 2 * torch._standard_gamma(half, generator=rng)).sqrt()
 
 
 # ---- the limit of high dimension
