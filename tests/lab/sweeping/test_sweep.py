@@ -459,7 +459,8 @@ def test_the_real_exception_comes_back_from_everywhere(monkeypatch, executor):
                             ("pool", BrokenExecutor, "its own")]:
         assert type(found[how]) is kind and text in str(found[how])
     assert found["file"].filename == "/no/such/file" and found["exit"].code == 3
-    for how, kind, text in [("awkward", tasks.Awkward, "awkward"), ("full", tasks.Full, "held 1"), ("unpicklable", tasks.Full, "held <function"), ("unreadable", tasks.Full, "held <tests."),
+    for how, kind, text in [("awkward", tasks.Awkward, "awkward"), ("full", tasks.Full, "held 1"),
+                            ("unpicklable", tasks.Full, "held <function"), ("unreadable", tasks.Full, "held <tests."),
                             ("group", ExceptionGroup, r"two (2 sub-exceptions)")]:
         assert text in str(found[how])                             # and, where it cannot travel, its class by name
         assert type(found[how]) is kind or f"{kind.__name__}: " in str(found[how])
