@@ -82,20 +82,18 @@ class MixedCumulantModel:
     ) -> None:
         self.d, self.latents = checks.integer("d", d, low=2), checks.one_of("latents", latents, LATENTS)
         self.beta_u, self.beta_v = checks.reals(0.0, beta_u=beta_u, beta_v=beta_v)
-        axes = torch.eye(2, self.d, dtype=torch.float64)
-        u, v = axes[0] if u is None else u, axes[1] if v is None else v
-        for name, x in (("u", u), ("v", v)):
+        given = []
+        for name, x, axis in zip("uv", (u, v), torch.eye(2, self.d)):
+            x = axis if x is None else x
             checks.require(isinstance(x, Tensor) and x.shape == (self.d,), name, tuple(getattr(x, "shape", ())),
                            f"a tensor of shape ({self.d},)")
-        u, v = u.detach().to("cpu", torch.float64), v.detach().to("cpu", torch.float64)
-        long_u, long_v = u.norm(), v.norm()
-        self.u, self.v = u / long_u, v / long_v
-        overlap = self.u @ self.v
-        for name, found, wanted, allowed in (("‖u‖", long_u, 1, "1"), ("‖v‖", long_v, 1, "1"), (
-                "u·v", overlap, 0, "0, as u and v are orthogonal (give both, or neither)")):
-            checks.require(abs(float(found) - wanted) < 1e-5, name, float(found), allowed)
-        self.v = self.v - float(overlap) * self.u
-        self.v = self.v / self.v.norm()
+            given.append(x.detach().to("cpu", torch.float64))
+        uu, uv, vv = ((given[i] @ given[j]).item() for i, j in ((0, 0), (0, 1), (1, 1)))
+        checks.require(max(abs(uu - 1), abs(uv), abs(vv - 1)) < 2e-5, "u·u, u·v, v·v", (uu, uv, vv),
+                       "1, 0, 1, as u and v are orthogonal unit vectors (give both, or neither)")
+        self.u = given[0] / math.sqrt(uu)
+        rest = given[1] - (given[1] @ self.u) * self.u
+        self.v = rest / rest.norm()
         self._axes: dict[tuple, tuple[Tensor, Tensor]] = {}              # u and v of devices and dtypes that drew
 
     # ---- closed forms

@@ -180,9 +180,7 @@ class Standardise:
     std: float
 
     def __post_init__(self) -> None:
-        for name, value in zip(("mean", "std"), checks.reals(mean=self.mean, std=self.std)):
-            object.__setattr__(self, name, value)
-        checks.require(self.std > 0, "std", self.std, "positive (are all pixels equal?)")
+        vars(self).update(mean=checks.real("mean", self.mean), std=checks.positive("std", self.std))
 
     @classmethod
     def fit(cls, x: Float[Tensor, "..."]) -> "Standardise":

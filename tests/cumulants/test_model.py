@@ -252,8 +252,8 @@ def test_directions_of_single_precision_are_made_orthonormal():
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"d": 1}, "d = 1"), ({"d": 2.5}, "d = 2.5"), ({"beta_u": -1.0}, "beta_u = -1.0"),
     ({"beta_v": math.inf}, "beta_v = inf"), ({"beta_v": math.nan}, "beta_v"), ({"latents": "cosine"}, "'sign'"),
-    ({"u": torch.ones(4)}, "‖u‖ = 2.0"), ({"v": torch.ones(3) / 3**0.5}, r"v = \(3,\)"),
-    ({"v": torch.eye(4)[0]}, "u·v = 1.0"), ({"u": [1, 0, 0, 0]}, "tensor of shape"),
+    ({"u": torch.ones(4)}, r"v·v = \(4.0, 1.0, 1.0\)"), ({"v": torch.ones(3) / 3**0.5}, r"v = \(3,\)"),
+    ({"v": torch.eye(4)[0]}, r"v·v = \(1.0, 1.0, 1.0\): must be 1, 0, 1"), ({"u": [1, 0, 0, 0]}, "tensor of shape"),
 ])
 @pytest.mark.untyped
 def test_bad_models(arguments, message):
