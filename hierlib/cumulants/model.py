@@ -8,7 +8,6 @@ and what can be learnt of it is in the cumulants of ν. All latents ν have mean
 """
 
 import math
-from functools import cache
 
 import numpy as np
 import torch
@@ -40,15 +39,6 @@ def latent_moment(latents: str, p: int, q: int) -> float:
     if latents == "sign":
         return absolute - plain
     return plain * (1 - 2 * float(gammainc((p + 1) / 2, _MEDIAN**2 / 2))) if latents == "abs" else 0.0
-
-
-@cache
-def _latent_cumulant(latents: str, p: int, q: int) -> float:
-    """κ(λ p times, ν q times), from the recursion that takes one factor out of the moment E[λ^p ν^q]."""
-    m, n = (p - 1, q) if p else (0, q - 1)                               # the other factors
-    rest = sum(math.comb(m, i) * math.comb(n, j) * _latent_cumulant(latents, p - i, q - j)
-               * latent_moment(latents, i, j) for i in range(m + 1) for j in range(n + 1) if i + j)
-    return latent_moment(latents, p, q) - rest
 
 
 class MixedCumulantModel:
@@ -106,22 +96,12 @@ class MixedCumulantModel:
     @property
     def cross(self) -> float:
         """Covariance c = √β_u r E[λν] of x·u and x·v."""
-        return self.joint_cumulant(1, 1)
+        return math.sqrt(self.beta_u * self.r2) * latent_moment(self.latents, 1, 1)
 
-    def joint_cumulant(self, p: int, q: int) -> float:
-        """Return κ(x·u p times, x·v q times) in closed form, for 1 ≤ p + q ≤ 12.
-
-        κ(u, u, v) = β_u r E[λ²ν]; the fourth one of x·v is −2r⁴ for ν = ±1 and +3r⁴ for ``"laplace"``.
-
-        Raises
-        ------
-        ValueError
-            For negative p, q, or an order p + q out of range.
-        """
-        p, q = checks.integers(0, p=p, q=q)
-        checks.require(1 <= p + q <= 12, "p + q", p + q, "an integer in [1, 12]")
-        noise = {(2, 0): 1.0, (0, 2): 1 / (1 + self.beta_v)}.get((p, q), 0.0)
-        return self.beta_u ** (p / 2) * self.r2 ** (q / 2) * _latent_cumulant(self.latents, p, q) + noise
+    @property
+    def fourth_cumulant(self) -> float:
+        """Fourth cumulant of x·v: κ₄ = −2r⁴ for ν = ±1, +3r⁴ for ``"laplace"``."""
+        return (3 if self.latents == "laplace" else -2) * self.r2**2
 
     def covariance(self) -> Float[Tensor, "d d"]:
         """Return the covariance 1 + β_u u uᵀ + c (u vᵀ + v uᵀ), ``(d, d)`` float64 on the CPU."""

@@ -119,7 +119,7 @@ def rates(model: MixedCumulantModel, neuron: TiedNeuron) -> Rates:
         return kappa**2 * ((b**2 + (kappa * value) ** 2) * slope**2 + (b * value) ** 2)
 
     excess = (model.beta_u + math.hypot(model.beta_u, 2 * model.cross)) / 2
-    return Rates(-float(ell[2]) * a**2 * excess, -float(ell[4]) * a**4 * model.joint_cumulant(0, 4),
+    return Rates(-float(ell[2]) * a**2 * excess, -float(ell[4]) * a**4 * model.fourth_cumulant,
                  float(normal_mean(variance, kinks_of(neuron.phi))))
 
 

@@ -145,19 +145,15 @@ def cifar10(
     root = root.parent if root.name == _CIFAR else root
     try:
         from torchvision.datasets import CIFAR10
-    except Exception as error:                   # it is not installed, or was built for another torch
-        raise FileNotFoundError(f"CIFAR-10 is not in {str(root)!r} or cannot be read, which needs torchvision: run "
-                                f"`pip install torchvision` ({type(error).__name__}: {error})") from error
-    try:
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")      # of numpy's, on files of Python 2
             data = CIFAR10(str(root), train=train, download=download)
-    except Exception as error:                   # no network, no room, a damaged archive: each library has its own
-        why = "and could not be fetched" if download else (
-            f"no folder {_CIFAR} with data_batch_1 …, or a damaged one. Unpack cifar-10-python.tar.gz (from "
-            "www.cs.toronto.edu/~kriz/cifar.html) there, or give download=True")
-        raise FileNotFoundError(f"CIFAR-10 is not in {str(root)!r}{',' if download else ':'} {why} "
-                                f"({type(error).__name__}: {error})") from error
+    except Exception as error:      # torchvision is not there or for another torch; no network, no room, a damaged file
+        raise FileNotFoundError(
+            f"CIFAR-10 is not in {str(root)!r} or cannot be read ({type(error).__name__}: {error}): it needs "
+            f"torchvision (`pip install torchvision`) and the undamaged folder {_CIFAR} of cifar-10-python.tar.gz (at "
+            "www.cs.toronto.edu/~kriz/cifar.html), which download=True fetches") from error
     return _unit(torch.from_numpy(data.data).permute(0, 3, 1, 2), gray), torch.tensor(data.targets)
 
 

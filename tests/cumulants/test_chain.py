@@ -9,8 +9,7 @@ from scipy import stats
 from hierlib.cumulants import simulate
 from hierlib.cumulants.model import LATENTS, MixedCumulantModel
 from hierlib.cumulants.neuron import TiedNeuron, cosine, relu, sine
-from hierlib.cumulants.records import Plan
-from hierlib.cumulants.simulate import chain, psgd, scaled_sde
+from hierlib.cumulants.simulate import Plan, chain, psgd, scaled_sde
 from hierlib.cumulants.theory import growth_rate, rates
 from tests.cumulants.common import batch_v, drift
 

@@ -7,8 +7,7 @@ from scipy import stats
 from hierlib.cumulants import simulate
 from hierlib.cumulants.model import LATENTS, MixedCumulantModel
 from hierlib.cumulants.neuron import TiedNeuron, cosine, sine
-from hierlib.cumulants.records import Plan
-from hierlib.cumulants.simulate import psgd
+from hierlib.cumulants.simulate import Plan, psgd
 from hierlib.cumulants.theory import rates
 from tests.cumulants.common import drift
 

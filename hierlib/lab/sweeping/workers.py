@@ -152,8 +152,7 @@ class Workers:
         if not self.owned:
             self.make = partial(_like, given) if processes else None
         # Dask would answer equal calls from its own cache
-        dask = type(self.executor).__module__.split(".")[0] == "distributed"
-        self.options = {"pure": False} if dask else {}
+        self.options = {"pure": False} if type(self.executor).__module__.startswith("distributed.") else {}
         # one more than there are workers, so that none waits for the driver
         self.room = getattr(self.executor, "_max_workers", _MANY) + 1
         self.running: dict[Future, Job] = {}
@@ -249,12 +248,8 @@ class Workers:
         try:
             self.executor.submit(*self.probe).result()
         except BrokenExecutor as error:
-            raise RuntimeError(
-                f"executor = {self.executor!r}: workers die before they run a task. Its initializer fails, or a script "
-                "starts processes outside `if __name__ == '__main__':`"
-            ) from error
+            raise RuntimeError(f"executor = {self.executor!r}: workers die before they run a task. Its initializer "
+                               "fails, or a script starts processes outside `if __name__ == '__main__':`") from error
         except Exception as error:
-            raise ValueError(
-                f"task: cannot be loaded in a worker ({type(error).__name__}: {error}). Define it in a module, or, in "
-                "a notebook, use processes that are forked after its definition"
-            ) from error
+            raise ValueError(f"task: cannot be loaded in a worker ({type(error).__name__}: {error}). Define it in a "
+                             "module or, in a notebook, fork the processes after its definition") from error

@@ -557,7 +557,7 @@ def test_a_task_that_cannot_travel_is_told_at_once(monkeypatch):
     ({"seed": -1}, "seed = -1"),
     ({"executor": 3}, "executor = 3: must be None, a concurrent"), ({"executor": dict}, "executor = .*not a dict"),
     ({"store": __file__, "version": "1"}, "store = .*must be a folder"),
-    ({"task": lambda x: {"x": 1}}, "'x'.*must not be named like a column"),
+    ({"task": lambda x: {"x": 1}}, "'x'.*must be of columns that are not named like"),
 ])
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
