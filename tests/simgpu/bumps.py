@@ -25,13 +25,10 @@ def check_images():
 
 def check_labels():
     for domain in DOMAINS:
-        both(lambda d: labels.lattice(domain, 2.0 if domain.torus else 3.5, device=d))
-        both(lambda d: labels.uniform(9, domain, 1, device=d))
         for mask in (labels.strip, labels.square):
             both(lambda d: mask(AT.to(d), domain, 2.0))
         both(lambda d: labels.islands(AT.to(d), domain, 4, 2.0))
         both(lambda d: labels.one_hot(labels.lattice(domain).to(d), domain))
-    both(lambda d: labels.stripes(Domain(N, margin=4.0), device=d))
     both(lambda d: [labels.fourier(AT.to(d), N), labels.sinusoidal(AT.to(d))])
 
 
@@ -65,7 +62,7 @@ def check_geometry():
 
 
 def examples(n, seed, d):
-    return Examples.of(labels.uniform(n, TORUS, seed, device=d), partial(bumps.bump, size=TORUS),
+    return Examples.of(labels.uniform(n, TORUS, seed).to(d), partial(bumps.bump, size=TORUS),
                        partial(labels.fourier, size=N, K=1))
 
 
