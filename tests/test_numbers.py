@@ -16,7 +16,7 @@ from hierlib.sim.deep import initial
 
 FILES = sorted(path for root in hierlib.__path__ for path in Path(root).rglob("*.py"))
 ROOMS = [path for path in FILES if "lab" not in path.parts]
-CHECKS = "integer", "integers", "one_of", "positive", "positives", "real", "reals"
+CHECKS = "integer", "integers", "one_of", "positive", "positive_array", "real", "reals"
 NUMBERS = ("int", "float", "int | None", "float | None")
 
 

@@ -45,8 +45,7 @@ class Domain:
     margin: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", checks.integer("size", self.size, low=2))
-        object.__setattr__(self, "margin", checks.real("margin", self.margin, low=0.0))
+        vars(self).update(size=checks.integer("size", self.size, 2), margin=checks.real("margin", self.margin, 0.0))
         checks.require(not (self.torus and self.margin), "margin", self.margin, "0 on the torus, which has no border")
 
     @classmethod

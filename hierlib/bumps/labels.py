@@ -1,6 +1,7 @@
 """Labels of bumps and stripes: where they may lie, which of them are held out, and what a network is told of them.
 
 Labels are rows (x, y) in pixels, in a :class:`hierlib.bumps.images.Domain`; an N in its place is the box of N pixels.
+They are made in float32 on the CPU; masks and encodings take them in any precision and on any device.
 """
 
 import math
@@ -20,10 +21,7 @@ DIMS, BASE = 16, 10_000.0   # of the transformer's positional encoding, of each 
 
 # ---- where labels lie
 
-def lattice(
-    domain: Domain | int, spacing: float = 1.0, *, dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-) -> Float[Tensor, "n 2"]:
+def lattice(domain: Domain | int, spacing: float = 1.0) -> Float[Tensor, "n 2"]:
     """Return the labels 0, d, 2d, … along both axes: up to N − 1 in the frame, up to N − d on the torus.
 
     Source: increments d as in Liang et al. 2024.
@@ -52,13 +50,10 @@ def lattice(
     checks.require(not domain.torus or abs(steps - round(steps)) < 1e-9 * steps, "spacing", d,
                    f"a part of size = {domain.size}")
     x = torch.arange(round(steps) if domain.torus else math.floor(steps * (1 + 1e-9)) + 1, dtype=torch.float64) * d
-    return torch.cartesian_prod(x, x).to(device, dtype)
+    return torch.cartesian_prod(x, x).float()
 
 
-def uniform(
-    n: int, domain: Domain | int, seed: Seed = 0, *, dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-) -> Float[Tensor, "n 2"]:
+def uniform(n: int, domain: Domain | int, seed: Seed = 0) -> Float[Tensor, "n 2"]:
     """Draw `n` labels uniformly in the domain (on the torus in [0, N)).
 
     The draw of fewer labels with the same integer seed is the beginning of the draw of more: training sets of growing
@@ -73,13 +68,11 @@ def uniform(
     domain, n = Domain.of(domain), checks.integer("n", n, low=0)
     u = torch.rand(n, 2, generator=generator(seed, "bumps.uniform"), dtype=torch.float64)
     low, high = domain.bounds
-    labels = (u * (high - low) + low).to(dtype)
-    return (torch.remainder(labels, domain.size) if domain.torus else labels).to(device)   # rounding may have made an N
+    labels = (u * (high - low) + low).float()
+    return torch.remainder(labels, domain.size) if domain.torus else labels                # rounding may have made an N
 
 
-def stripes(
-    domain: Domain, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> Float[Tensor, "n 2"]:
+def stripes(domain: Domain) -> Float[Tensor, "n 2"]:
     """Return labels of single stripes: one coordinate at a pixel, the other one deep in the margin m, unseen.
 
     The hidden coordinates are the two outermost half pixels on each side, −m, −m + ½, N − 3/2 + m and N − 1 + m, so
@@ -89,7 +82,7 @@ def stripes(
     n, margin = domain.size, checks.real("margin", domain.margin, low=1.0)
     hidden = torch.tensor([-margin, -margin + 0.5, n - 1.5 + margin, n - 1 + margin], dtype=torch.float64)
     vertical = torch.cartesian_prod(torch.arange(n, dtype=torch.float64), hidden)
-    return torch.cat([vertical, vertical.flip(1)]).to(device, dtype)
+    return torch.cat([vertical, vertical.flip(1)]).float()
 
 
 # ---- which of them: boolean masks, to be combined by & | ~ and to index labels

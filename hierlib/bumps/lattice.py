@@ -132,9 +132,7 @@ def mass_ratio(sites: Bool[Tensor, "*batch side side"], R2: float, torus: bool =
     return size.amax((-2, -1)).double() / sites.sum((-2, -1)).clamp_min(1)
 
 
-def threshold(
-    R2: float, side: int, n: int = 200, seed: Seed = 0, *, device: torch.device | str = "cpu"
-) -> Threshold:
+def threshold(R2: float, side: int, n: int = 200, seed: Seed = 0) -> Threshold:
     """Find the share λ at which occupied sites connect the first column to the last, for n lattices filled at random.
 
     Source: sites one by one as in Newman & Ziff 2001. ValueError for R² ≤ 1, where nothing is linked, a side below 2,
@@ -143,8 +141,8 @@ def threshold(
     side, n = checks.integers(2, side=side, n=n)
     checks.require(R2 > 1, "R2", R2, "above 1: no two sites are linked")
     gen = generator(seed, "lattice.lattice_threshold")
-    u = torch.rand(n, side, side, generator=gen, dtype=torch.float64).to(device)
-    column = torch.arange(side, device=device).expand(side, side).flatten().expand(n, -1)
+    u = torch.rand(n, side, side, generator=gen, dtype=torch.float64)
+    column = torch.arange(side).expand(side, side).flatten().expand(n, -1)
     edges = links(torch.ones_like(u, dtype=torch.bool), R2, torus=False)
     return Threshold(spanning_time(edges, u.flatten(1), column == 0, column == side - 1))
 

@@ -38,7 +38,8 @@ def link_radius(sigma: Numbers, theta: Numbers) -> Numbers:
     Source: in Liang et al. 2024, fig. 6, images are linked above a threshold of overlap; how overlap is defined is our
     choice. ValueError for σ ≤ 0 or θ outside (0, 1).
     """
-    return 2 * _positive("sigma", sigma) * np.sqrt(-np.log(_positive("theta", theta, below=1.0)))
+    sigma, theta = checks.positive_array("sigma", sigma), checks.positive_array("theta", theta, below=1.0)
+    return 2 * sigma * np.sqrt(-np.log(theta))
 
 
 def theta_of(radius: Numbers, sigma: Numbers) -> Numbers:
@@ -46,7 +47,7 @@ def theta_of(radius: Numbers, sigma: Numbers) -> Numbers:
 
     ValueError unless σ and r are positive.
     """
-    return np.exp(-((_positive("radius", radius) / (2 * _positive("sigma", sigma))) ** 2))
+    return np.exp(-((checks.positive_array("radius", radius) / (2 * checks.positive_array("sigma", sigma))) ** 2))
 
 
 def critical_count(sigma: Numbers, theta: Numbers, size: Numbers) -> Numbers:
@@ -55,7 +56,7 @@ def critical_count(sigma: Numbers, theta: Numbers, size: Numbers) -> Numbers:
     A bump then has Mπr²/N² = 4η_c links in the mean. Source: η_c of Mertens & Moore 2012. ValueError as
     :func:`link_radius`, and for a size that is not positive.
     """
-    return 4 * ETA_C / np.pi * (_positive("size", size) / link_radius(sigma, theta)) ** 2
+    return 4 * ETA_C / np.pi * (checks.positive_array("size", size) / link_radius(sigma, theta)) ** 2
 
 
 def collapse(eta: Numbers, share: Numbers, L: Numbers) -> tuple[Numbers, Numbers]:
@@ -63,7 +64,7 @@ def collapse(eta: Numbers, share: Numbers, L: Numbers) -> tuple[Numbers, Numbers
 
     Source: finite-size scaling (Fisher & Barber 1972). ValueError for an L that is not positive.
     """
-    L = _positive("L", L)
+    L = checks.positive_array("L", L)
     return (np.asarray(eta) - ETA_C) * L**ONE_OVER_NU, np.asarray(share) * L**BETA_OVER_NU
 
 
@@ -139,17 +140,8 @@ def largest_cluster(
     lattice sites there).
     """
     labels = components(points, radius, box)
-    return _counts(labels, torch.ones_like(labels)).amax(-1).double() / labels.shape[-1]
-
-
-def _counts(labels: Tensor, marks: Tensor) -> Tensor:
-    """Return how many nodes with a mark have each label, int64 (…, n)."""
-    return torch.zeros_like(labels).scatter_add_(-1, labels, marks.long())
-
-
-def _connected(labels: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Return for each set whether some label is on a node of `start` and on one of `end`."""
-    return ((_counts(labels, start).gather(-1, labels) > 0) & end).any(-1)
+    sizes = torch.zeros_like(labels).scatter_add_(-1, labels, torch.ones_like(labels))
+    return sizes.amax(-1).double() / labels.shape[-1]
 
 
 # ---------------------------------------------------------------------------------------------- the threshold
@@ -181,10 +173,6 @@ class Threshold:
     def error(self) -> float:
         """Standard error of `half`, 2/(slope √n)."""
         return 2 / (self.slope * math.sqrt(len(self.times)))
-
-    def probability(self, t: Float[Tensor, "*t"]) -> Float[Tensor, "*t"]:
-        """Return the share of the systems that span at t."""
-        return (self.times.to(t.device) <= t[..., None]).to(t).mean(-1)
 
 
 def threshold(L: float, n: int = 200, seed: Seed = 0) -> Threshold:
@@ -220,16 +208,20 @@ def spanning_time(
     start, end
         Which nodes touch the two edges of their system.
     """
-    n = time.shape[1]
-    low, high, when = torch.zeros_like(time[:, 0]), time.amax(1), time.flatten()[edges].amax(0)
+    b, n = time.shape
+    (s, i), (t, j) = start.nonzero().T, end.nonzero().T
+    # one more node for each edge of each system, that all nodes at this edge are linked to
+    borders = torch.stack([torch.cat([s * n + i, t * n + j]), b * n + torch.cat([s, b + t])])
+    edges = torch.cat([edges, borders], 1)
+    when, system = torch.cat([time.flatten(), time.new_zeros(2 * b)])[edges].amax(0), edges[0] // n
+    low, high = torch.zeros_like(time[:, 0]), time.amax(1)
     for _ in range(_ROUNDS):
         middle = (low + high) / 2
-        here = time <= middle[:, None]
-        labels = components_of(edges[:, when <= middle[edges[0] // n]], time.numel()).view_as(time)
-        across = _connected(labels - labels[:, :1], start & here, end & here)
+        labels = components_of(edges[:, when <= middle[system]], (n + 2) * b)
+        across = labels[-2 * b:-b] == labels[-b:]
         low, high = torch.where(across, low, middle), torch.where(across, middle, high)
-        keep = when <= high[edges[0] // n]                          # later links no longer matter
-        edges, when = edges[:, keep], when[keep]
+        keep = when <= high[system]                                 # later links no longer matter
+        edges, when, system = edges[:, keep], when[keep], system[keep]
     return high
 
 
@@ -239,15 +231,8 @@ def largest_share(eta: float, L: float, n: int = 100, seed: Seed = 0) -> Float[T
     At η_c the mean share falls as L^(−β/ν); see :func:`collapse`. ValueError for η or L that are not positive, n below
     1, or η too small for a point.
     """
-    (eta, L), n = checks.positives(eta=eta, L=L), checks.integer("n", n, low=1)
+    eta, L, n = checks.positive("eta", eta), checks.positive("L", L), checks.integer("n", n, low=1)
     count = round(4 * eta * L**2 / math.pi)
     checks.require(count > 0, "eta", eta, f"above {math.pi / 8 / L**2:.3g}, such that there is a point")
     gen = generator(seed, "percolation.largest_share")
     return largest_cluster(L * torch.rand(n, count, 2, generator=gen, dtype=torch.float64), 1.0, L)
-
-
-def _positive(name: str, value: Numbers, below: float = math.inf) -> np.ndarray:
-    numbers = np.asarray(value, dtype=float)
-    allowed = "positive and finite" if below == math.inf else f"in (0, {below:g})"
-    checks.require(bool(((numbers > 0) & (numbers < below)).all()), name, value, allowed)
-    return numbers

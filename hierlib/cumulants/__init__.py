@@ -3,8 +3,7 @@
 from hierlib.cumulants import estimators, hermite, theory
 from hierlib.cumulants.model import LATENTS, MixedCumulantModel
 from hierlib.cumulants.neuron import Activation, TiedNeuron, cosine, relu, sine, tanh
-from hierlib.cumulants.records import Plan, Trajectories
-from hierlib.cumulants.simulate import chain, psgd, scaled_sde
+from hierlib.cumulants.simulate import Plan, Trajectories, chain, psgd, scaled_sde
 from hierlib.cumulants.surrogate import gaussian_surrogate, whiten
 
 __all__ = [

@@ -16,11 +16,11 @@ from hierlib.lab.types import Float, Tensor
 
 __all__ = ["Activation", "TiedNeuron", "cosine", "relu", "sine", "tanh", "value_and_derivative"]
 
-_FORMS = {                       # kind -> name of its parameter p, φ(s), and φ'(s) from s and φ(s)
-    "sine": ("omega", lambda s, p: torch.sin(p * s), lambda s, p, value: p * torch.cos(p * s)),
-    "cosine": ("omega", lambda s, p: torch.cos(p * s), lambda s, p, value: -p * torch.sin(p * s)),
-    "tanh": ("gain", lambda s, p: torch.tanh(p * s), lambda s, p, value: p * (1 - value * value)),
-    "relu": ("bias", lambda s, p: torch.relu(s + p), lambda s, p, value: (s > -p).to(s.dtype)),
+_FORMS = {                       # kind -> φ(s) of parameter p, and φ'(s) from s, p and φ(s)
+    "sine": (lambda s, p: torch.sin(p * s), lambda s, p, value: p * torch.cos(p * s)),
+    "cosine": (lambda s, p: torch.cos(p * s), lambda s, p, value: -p * torch.sin(p * s)),
+    "tanh": (lambda s, p: torch.tanh(p * s), lambda s, p, value: p * (1 - value * value)),
+    "relu": (lambda s, p: torch.relu(s + p), lambda s, p, value: (s > -p).to(s.dtype)),
 }
 
 
@@ -40,23 +40,9 @@ class Activation:
     ----------
     terms
         Triples (weight, kind, parameter), kind one of "sine", "cosine", "tanh", "relu".
-
-    Raises
-    ------
-    ValueError
-        For no terms, an unknown kind, or a number that is not finite.
     """
 
     terms: tuple[tuple[float, str, float], ...]
-
-    def __post_init__(self) -> None:
-        checks.require(len(self.terms) > 0, "terms", self.terms, "one term or more")
-        terms = []
-        for weight, kind, parameter in self.terms:
-            kind = checks.one_of("kind", kind, tuple(_FORMS))
-            weight, parameter = checks.reals(weight=weight, **{_FORMS[kind][0]: parameter})
-            terms.append((weight, kind, parameter))
-        vars(self).update(terms=tuple(terms))
 
     @property
     def kinks(self) -> tuple[float, ...]:
@@ -65,12 +51,12 @@ class Activation:
 
     def __call__(self, s: Tensor) -> Tensor:
         """Return φ(s)."""
-        return _combine((c, _FORMS[kind][1](s, p)) for c, kind, p in self.terms)
+        return _combine((c, _FORMS[kind][0](s, p)) for c, kind, p in self.terms)
 
     def value_and_derivative(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Return φ(s) and φ'(s)."""
-        values = [(c, _FORMS[kind][1](s, p)) for c, kind, p in self.terms]
-        slopes = ((c, _FORMS[kind][2](s, p, value)) for (c, kind, p), (_, value) in zip(self.terms, values))
+        values = [(c, _FORMS[kind][0](s, p)) for c, kind, p in self.terms]
+        slopes = ((c, _FORMS[kind][1](s, p, value)) for (c, kind, p), (_, value) in zip(self.terms, values))
         return _combine(values), _combine(slopes)
 
     def __add__(self, other: "Activation") -> "Activation":
@@ -78,7 +64,8 @@ class Activation:
         return Activation(self.terms + other.terms) if isinstance(other, Activation) else NotImplemented
 
     def __mul__(self, factor: float) -> "Activation":
-        """Return a multiple."""
+        """Return a multiple; ValueError for a factor that is not finite."""
+        factor = checks.real("factor", factor)
         return Activation(tuple((factor * weight, kind, p) for weight, kind, p in self.terms))
 
     __rmul__ = __mul__
@@ -89,7 +76,7 @@ def sine(omega: float = 1.5) -> Activation:
 
     ValueError for an ω that is not finite.
     """
-    return Activation(((1.0, "sine", omega),))
+    return Activation(((1.0, "sine", checks.real("omega", omega)),))
 
 
 def cosine(omega: float = 1.5) -> Activation:
@@ -97,7 +84,7 @@ def cosine(omega: float = 1.5) -> Activation:
 
     ValueError for an ω that is not finite.
     """
-    return Activation(((1.0, "cosine", omega),))
+    return Activation(((1.0, "cosine", checks.real("omega", omega)),))
 
 
 def tanh(gain: float = 2.0) -> Activation:
@@ -105,7 +92,7 @@ def tanh(gain: float = 2.0) -> Activation:
 
     ValueError for a gain that is not finite.
     """
-    return Activation(((1.0, "tanh", gain),))
+    return Activation(((1.0, "tanh", checks.real("gain", gain)),))
 
 
 def relu(bias: float = 0.0) -> Activation:
@@ -113,7 +100,7 @@ def relu(bias: float = 0.0) -> Activation:
 
     ValueError for a bias that is not finite.
     """
-    return Activation(((1.0, "relu", bias),))
+    return Activation(((1.0, "relu", checks.real("bias", bias)),))
 
 
 def value_and_derivative(phi: Callable[[Tensor], Tensor], s: Float[Tensor, "*n"]) -> tuple[Tensor, Tensor]:

@@ -29,25 +29,156 @@ Source: this book (reconstruction of Bardone, Merger, Goldt 2026).
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import normalize
 
 from hierlib.cumulants.model import MixedCumulantModel
 from hierlib.cumulants.neuron import TiedNeuron, value_and_derivative
-from hierlib.cumulants.records import Plan, Trajectories
 from hierlib.lab import checks, generator
 from hierlib.lab.types import Float, Tensor
 
-__all__ = ["chain", "device_generator", "psgd", "scaled_sde"]
-
-Draw = Callable[[int, torch.Generator], Tensor]
+__all__ = ["Plan", "Trajectories", "chain", "device_generator", "psgd", "scaled_sde"]
 
 _CHUNK = 2**22           # psgd: entries of one batched array of samples
 _BLOCK = 32              # chain: steps whose few numbers per replica are drawn at once
+_LOOK = 32               # steps between looks at who has hit: each look makes a GPU wait
 _CHECK = 16              # scaled_sde: steps between looks at which paths are still under way
 _LEVEL = 20.0            # |x| that stands for a finite overlap: from there to infinity takes 0.3 % of the time from 1
 _RESOLUTION = 0.1        # time step in units of the fastest local time scale: a relative error below 1 %
+
+
+# ---- how many replicas are trained, and what they leave
+
+@dataclass(frozen=True, eq=False)
+class Trajectories:
+    """Overlaps and hitting times of S replicas, on the CPU.
+
+    Parameters
+    ----------
+    n
+        Samples that each replica has seen at each record, ``(K,)``.
+    alpha_u, alpha_v
+        Overlaps w·u and w·v at the records, ``(K, S)``; NaN where the source has no such directions.
+    hit
+        Samples until the overlap with the target first reached the threshold, in modulus, ``(S,)``; infinite for
+        replicas that did not by the end (or when there is no target).
+    w
+        Final directions ``(S, d)``; None for the reduced chain.
+    """
+
+    n: Float[Tensor, "K"]
+    alpha_u: Float[Tensor, "K S"]
+    alpha_v: Float[Tensor, "K S"]
+    hit: Float[Tensor, "S"]
+    w: Float[Tensor, "S d"] | None = None
+
+    @property
+    def fraction_hit(self) -> float:
+        """Fraction of replicas that have hit."""
+        return float(self.hit.isfinite().double().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Steps, start, end and records of a training by pSGD, in all dimensions or as a reduced chain.
+
+    Parameters
+    ----------
+    step
+        η ≥ 0 per batch. As η/batch per sample of order 1/d it finds a covariance spike in of order d ln d samples, of
+        order 1/d² a fourth cumulant in of order d³ (scaling of Ben Arous, Gheissari, Jagannath 2021).
+    batch
+        Samples per step and replica.
+    samples
+        Samples per replica after which the run ends at the latest, rounded up to whole steps.
+    start
+        None: w uniform on the sphere. A pair (α_u, α_v): these overlaps, and a random direction orthogonal to u and v
+        for the rest.
+    target
+        The overlap whose threshold crossing is timed: ``"u"``, ``"v"``, or None.
+    threshold
+        Overlap, in modulus, that counts as a hit, in (0, 1].
+    fraction
+        The run ends when this fraction of replicas has hit (looked at every 32 steps). More than ½ gives the median.
+    records
+        The number of records lies between this and twice this (or the number of steps): the distance between them
+        doubles as the run goes on.
+    replicas
+        S, their number.
+    seed
+        Integer. The start is the same on every device; the samples are drawn on the device and are not.
+    device, dtype
+        Where (None: the CPU) and in what type the samples are; `dtype` is also that of weights (overlaps are float64).
+
+    Raises
+    ------
+    ValueError
+        For numbers out of range, or overlaps that no unit vector has.
+    """
+
+    step: float
+    batch: int
+    samples: float
+    start: tuple[float, float] | None = None
+    target: str | None = None
+    threshold: float = 0.8
+    fraction: float = 1.0
+    records: int = 100
+    replicas: int = 64
+    seed: int = 0
+    device: torch.device | str | None = None
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        given = vars(self)                                  # frozen for users: replaced by plain numbers here, once
+        given |= {name: checks.real(name, given[name], low) for name, low in (("step", 0.0), ("samples", 1.0))}
+        given |= {name: checks.positive(name, given[name], 1.0) for name in ("threshold", "fraction")}
+        given |= {name: checks.integer(name, given[name], low=1) for name in ("batch", "records", "replicas")}
+        given["target"] = checks.one_of("target", self.target, (None, "u", "v"))
+        checks.require(self.start is None or (len(self.start) == 2 and math.hypot(*self.start) <= 1 + 1e-12), "start",
+                       self.start, "a pair of overlaps with α_u² + α_v² ≤ 1")
+
+    def follow(self, advance: Callable[[], Tensor], start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Call `advance` until the run ends.
+
+        Parameters
+        ----------
+        advance
+            Does one step and returns the overlaps with u and v after it, ``(2, S)``.
+        start
+            Overlaps before the first step, ``(2, S)``.
+
+        Returns
+        -------
+        n, alpha_u, alpha_v, hit
+            As in :class:`Trajectories`.
+        """
+        steps, row = math.ceil(self.samples / self.batch), 1 if self.target == "v" else 0
+        done, stride, kept, last = 0, 1, [(0, start)], start
+        hit = torch.full_like(start[0], math.inf, dtype=torch.float64)
+        if self.target is not None:
+            hit[start[row].abs() >= self.threshold] = 0.0
+        while done < steps and not float(hit.isfinite().double().mean()) >= self.fraction:
+            block = []
+            for _ in range(min(_LOOK, steps - done)):
+                last = advance()
+                done += 1
+                block.append(last[row])
+                if done % stride == 0:
+                    kept.append((done, last))
+                    if len(kept) > 2 * self.records:
+                        kept, stride = kept[::2], 2 * stride
+            if self.target is not None:
+                above = torch.stack(block).abs() >= self.threshold
+                first = (done - len(block) + 1 + above.byte().argmax(0)).double() * self.batch
+                hit = torch.minimum(hit, torch.where(above.any(0), first, math.inf))
+        if kept[-1][0] < done:
+            kept.append((done, last))
+        n = torch.tensor([k for k, _ in kept], dtype=torch.float64) * self.batch
+        alpha = torch.stack([alpha for _, alpha in kept]).cpu()
+        return n, alpha[:, 0], alpha[:, 1], hit.cpu()
 
 
 def device_generator(seed: int, key: str, device: torch.device | str | None) -> torch.Generator:
@@ -63,8 +194,7 @@ def device_generator(seed: int, key: str, device: torch.device | str | None) -> 
 
 
 def psgd(
-    source: MixedCumulantModel | Float[Tensor, "N d"] | Draw, neuron: TiedNeuron, plan: Plan, *,
-    directions: Float[Tensor, "2 d"] | None = None,
+    source: MixedCumulantModel | Float[Tensor, "N d"], neuron: TiedNeuron, plan: Plan
 ) -> Trajectories:
     """Train S replicas of one neuron, each on samples of its own, and record their overlaps with u and v.
 
@@ -73,44 +203,41 @@ def psgd(
     Parameters
     ----------
     source
-        Where x_0 comes from: a model; data ``(N, d)``, whose rows are drawn with replacement; or a function of
-        (count, generator on the device) that returns ``(count, d)``.
+        Where x_0 comes from: a model, or data ``(N, d)``, whose rows are drawn with replacement. Data have no u and v:
+        overlaps are NaN, there is no target, and the start is random.
     neuron
         The denoiser, whose weights are trained.
     plan
         Steps, start, end and records.
-    directions
-        The orthonormal u and v of the overlaps, for a source that is not a model (a model brings its own).
 
     Raises
     ------
     ValueError
-        For shapes that do not fit, directions that are not orthonormal to 1e-4, or a target or pair of overlaps
-        without directions.
+        For data of another shape, or a target or pair of overlaps for data.
     """
     rng = device_generator(plan.seed, "psgd", plan.device)
-    draw, data = _draws(source, rng.device, plan.dtype), isinstance(source, Tensor)
-    probe = source if data else draw(1, device_generator(plan.seed, "psgd.probe", plan.device))
-    checks.require(probe.ndim == 2 and len(probe) > 0 and (data or len(probe) == 1), "source", tuple(probe.shape),
-                   "of shape (N, d)" if data else "of shape (1, d)")
-    d = probe.shape[1]
     if isinstance(source, MixedCumulantModel):
-        directions = torch.stack([source.u, source.v])
-    known = directions is not None
-    checks.require(known or (plan.target is None and isinstance(plan.start, Tensor | None)), "target, start",
-                   (plan.target, plan.start), "no target and no overlaps for a source without directions")
-    axes = (directions if known else torch.full((2, d), torch.nan)).to(rng.device, torch.float64)
-    deviation = float((axes @ axes.T - torch.eye(2).to(axes)).abs().max()) if axes.shape == (2, d) else math.inf
-    checks.require(not known or deviation < 1e-4, "directions: deviation from orthonormal", deviation,
-                   f"below 1e-4, of shape (2, {d})")
-    w = _first_directions(plan, axes).to(rng.device, plan.dtype)
+        d, axes = source.d, torch.stack([source.u, source.v]).to(rng.device)
+    else:
+        checks.require(source.ndim == 2 and len(source) > 0, "source", tuple(source.shape), "of shape (N, d)")
+        checks.require(plan.target is None and plan.start is None, "target, start", (plan.target, plan.start),
+                       "no target and no overlaps for data, which have no u and v")
+        data, d = source.to(rng.device, plan.dtype), source.shape[1]
+        axes = torch.full((2, d), torch.nan, dtype=torch.float64, device=rng.device)
+
+    def draw(count: int) -> Tensor:
+        if isinstance(source, MixedCumulantModel):
+            return source.draw(count, rng, plan.dtype)
+        return data[torch.randint(len(data), (count,), generator=rng, device=rng.device)]
+
+    w = _first_directions(plan, axes.cpu()).to(rng.device, plan.dtype)
     size = max(1, _CHUNK // (plan.batch * d))
 
     def advance() -> Tensor:
         nonlocal w
         pieces = []
         for part in w.split(size):
-            x0 = draw(len(part) * plan.batch, rng).view(len(part), plan.batch, d)
+            x0 = draw(len(part) * plan.batch).view(len(part), plan.batch, d)
             noise = torch.randn(x0.shape, generator=rng, device=rng.device, dtype=plan.dtype)
             pieces.append(neuron.gradient(part, x0, noise))
         g = torch.cat(pieces)
@@ -120,28 +247,13 @@ def psgd(
     return Trajectories(*plan.follow(advance, axes @ w.T.double()), w.cpu())
 
 
-def _draws(source: MixedCumulantModel | Tensor | Draw, device: torch.device, dtype: torch.dtype) -> Draw:
-    """Return the function of (count, generator) that draws x_0 on `device`."""
-    if isinstance(source, MixedCumulantModel):
-        return lambda count, rng: source.draw(count, rng, dtype)
-    if isinstance(source, Tensor):
-        data = source.to(device, dtype)
-        return lambda count, rng: data[torch.randint(len(data), (count,), generator=rng, device=device)]
-    return lambda count, rng: source(count, rng).to(device, dtype)
-
-
 def _first_directions(plan: Plan, axes: Tensor) -> Tensor:
     """Return the first directions, ``(S, d)`` float64."""
-    d, start = axes.shape[1], plan.start
-    if isinstance(start, Tensor):
-        norms = start.double().norm(dim=-1, keepdim=True)
-        checks.require(start.ndim == 2 and start.shape[1] == d and bool(((norms - 1).abs() < 1e-4).all()), "start",
-                       tuple(start.shape), f"unit vectors (S, {d})")
-        return start.double() / norms
+    d = axes.shape[1]
     w = torch.randn(plan.replicas, d, generator=generator(plan.seed, "psgd.start"), dtype=torch.float64)
-    if start is not None:
+    if plan.start is not None:
         checks.require(d > 2, "d", d, "above 2 for a start with given overlaps")
-        alpha, axes = torch.tensor(start, dtype=torch.float64), axes.cpu()
+        alpha = torch.tensor(plan.start, dtype=torch.float64)
         w = normalize(w - w @ axes.T @ axes, dim=-1)
         w = alpha @ axes + (1 - alpha @ alpha).clamp(min=0).sqrt() * w
     return normalize(w, dim=-1)
@@ -172,7 +284,7 @@ def chain(model: MixedCumulantModel, neuron: TiedNeuron, plan: Plan) -> Trajecto
     Raises
     ------
     ValueError
-        For d below 3, or overlaps that no unit vector has.
+        For d below 3.
     """
     d, rng = checks.integer("d", model.d, low=3), device_generator(plan.seed, "chain", plan.device)
     alpha = _first_overlaps(plan, d).to(rng.device)
@@ -243,18 +355,12 @@ def _signless(model: MixedCumulantModel, neuron: TiedNeuron) -> bool:
 
 def _first_overlaps(plan: Plan, d: int) -> Tensor:
     """Return the first overlaps, ``(2, S)`` float64."""
-    start = plan.start
-    if start is None:
-        rng = generator(plan.seed, "chain.start")
-        first = torch.randn(2, plan.replicas, generator=rng, dtype=torch.float64)
-        half = torch.full((plan.replicas,), (d - 2) / 2, dtype=torch.float64)
-        return first / (first.square().sum(0) + 2 * torch._standard_gamma(half, generator=rng)).sqrt()
-    if not isinstance(start, Tensor):
-        return torch.tensor(start, dtype=torch.float64)[:, None].repeat(1, plan.replicas)
-    longest = float(start.double().square().sum(-1).max())
-    checks.require(start.ndim == 2 and start.shape[1] == 2 and longest <= 1 + 1e-6, "start", tuple(start.shape),
-                   f"overlaps (S, 2) with α_u² + α_v² at most 1, not {longest:g}")
-    return start.double().cpu().T.clone()
+    if plan.start is not None:
+        return torch.tensor(plan.start, dtype=torch.float64)[:, None].repeat(1, plan.replicas)
+    rng = generator(plan.seed, "chain.start")
+    first = torch.randn(2, plan.replicas, generator=rng, dtype=torch.float64)
+    half = torch.full((plan.replicas,), (d - 2) / 2, dtype=torch.float64)
+    return first / (first.square().sum(0) + 2 * torch._standard_gamma(half, generator=rng)).sqrt()
 
 
 # ---- the limit of high dimension

@@ -164,7 +164,7 @@ def growth_rate(constants: Rates, delta: Numbers) -> Numbers:
     The second term is what the noise of the steps takes away through the normalisation of w; from δ = 4C₂/σ² on u is
     not learnt. ValueError unless δ > 0.
     """
-    delta = _positive("delta", delta)
+    delta = checks.positive_array("delta", delta)
     return (delta * (2 * constants.C2 - delta * constants.sigma2 / 2))[()]
 
 
@@ -175,14 +175,8 @@ def escape_time(constants: Rates, delta0: Numbers, x0: Numbers = 1.0) -> Numbers
     (:func:`hierlib.cumulants.simulate.scaled_sde`), is shorter for small δ₀ x₀, and longer by about exp(δ₀σ²/(32C₄)),
     Kramers' factor of the barrier, for large δ₀. ValueError unless δ₀, x₀ > 0.
     """
-    delta0, x0 = _positive("delta0", delta0), _positive("x0", x0)
+    delta0, x0 = checks.positive_array("delta0", delta0), checks.positive_array("x0", x0)
     return (1 / (8 * constants.C4 * delta0 * x0**2) if constants.C4 > 0 else np.full_like(delta0 * x0, np.inf))[()]
-
-
-def _positive(name: str, value: Numbers) -> np.ndarray:
-    value = np.asarray(value, dtype=float)
-    checks.require(bool(np.all(np.isfinite(value) & (value > 0))), name, value, "positive")
-    return value
 
 
 def _overlaps(alpha_u: Numbers, alpha_v: Numbers) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,9 @@ import math
 import operator
 from typing import Any
 
-__all__ = ["integer", "integers", "one_of", "positive", "positives", "real", "reals", "require"]
+import numpy as np
+
+__all__ = ["integer", "integers", "one_of", "positive", "positive_array", "real", "reals", "require"]
 
 
 def require(ok: bool, name: str, value: Any, allowed: str) -> None:
@@ -82,9 +84,18 @@ def positive(name: str, value: Any, high: float = math.inf) -> float:
     return number
 
 
-def positives(**values: Any) -> tuple[float, ...]:
-    """Return each of the named values as a finite ``float`` above 0; errors as :func:`positive`."""
-    return tuple(positive(name, value) for name, value in values.items())
+def positive_array(name: str, value: Any, below: float = math.inf) -> np.ndarray:
+    """Return a number or numbers as a float64 array, finite and in (0, `below`), for closed forms.
+
+    Raises
+    ------
+    ValueError
+        When one of them is not.
+    """
+    numbers = np.asarray(value, dtype=float)
+    allowed = "positive and finite" if below == math.inf else f"in (0, {below:g})"
+    require(bool(((numbers > 0) & (numbers < below)).all()), name, value, allowed)
+    return numbers
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:

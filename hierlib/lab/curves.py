@@ -65,12 +65,12 @@ def crossing(
     return place[()], spread[()]
 
 
-def mean_sem(values: ArrayLike, axis: int = 0) -> tuple[Any, Any]:
-    """Return mean and standard error of the mean along an axis (seeds, say); NaN is left out.
+def mean_sem(values: ArrayLike) -> tuple[Any, Any]:
+    """Return mean and standard error of the mean along the first axis (seeds, say); NaN is left out.
 
     A single value has no standard error: NaN.
     """
-    values = np.moveaxis(np.asarray(values, float), axis, 0)
+    values = np.asarray(values, float)
     frame = pd.DataFrame(values.reshape(len(values), -1))
     return tuple(each.to_numpy().reshape(values.shape[1:])[()] for each in (frame.mean(), frame.sem()))
 

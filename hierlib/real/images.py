@@ -34,14 +34,12 @@ _CIFAR = "cifar-10-batches-py"
 Images = Mapping[str, Float[Tensor, "channels _ _"]]
 
 
-def _unit(pixels: Tensor, gray: bool) -> Tensor:
-    """Return uint8 ``(n, 3, height, width)`` as float32 in [0, 1]; in gray, weighted as ITU-R BT.601 has it."""
-    if not gray:
-        return pixels.float() / 255
+def _gray(pixels: Tensor) -> Tensor:
+    """Return uint8 ``(n, 3, height, width)`` as float32 ``(n, 1, …)`` in [0, 1], weighted as ITU-R BT.601 has it."""
     return (sum(weight * pixels[:, c:c + 1].float() for c, weight in enumerate(_GRAY)) / 255).clamp_(0, 1)
 
 
-def _read(name: str, gray: bool) -> Float[Tensor, "channels height width"]:
+def _read(name: str) -> Float[Tensor, "1 height width"]:
     """Return one photograph from the folder of its package, which is found but not imported."""
     from PIL import Image  # comes with matplotlib
 
@@ -52,17 +50,14 @@ def _read(name: str, gray: bool) -> Float[Tensor, "channels height width"]:
         raise FileNotFoundError(f"the photograph {name!r} is a file of the package {package}, which is not "
                                 "installed: run `pip install scikit-image scikit-learn`")
     with Image.open(path) as picture:
-        checks.require(gray or picture.mode != "L", "names", name, "photographs in colour, or gray=True")
         pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
-        return _unit(pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2), gray)[0]
+        return _gray(pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2))[0]
 
 
-def photographs(
-    names: str | Sequence[str] | None = None, *, gray: bool = True
-) -> dict[str, Float[Tensor, "channels _ _"]]:
+def photographs(names: Sequence[str] = NAMES) -> dict[str, Float[Tensor, "1 _ _"]]:
     """Return photographs that are files of scikit-image and scikit-learn, without importing either.
 
-    `astronaut`, `camera` (gray only), `chelsea`, `coffee`, `rocket` and `motorcycle_left` come with scikit-image,
+    `astronaut`, `camera`, `chelsea`, `coffee`, `rocket` and `motorcycle_left` come with scikit-image,
     `china` and `flower` with scikit-learn. Squares of 2 × 2 of their 300–512 × 400–741 pixels are averaged, which
     takes off grain and traces of compression. Source: scikit-image (most are CC0 or in the public domain),
     scikit-learn (CC BY 2.0, danielbuechele and vultilion).
@@ -70,27 +65,21 @@ def photographs(
     Parameters
     ----------
     names
-        Which of `images.NAMES`; by default all of them, without `camera` where colours are asked for.
-    gray
-        One channel, .299 red + .587 green + .114 blue; otherwise three.
+        Which of `images.NAMES`; by default all of them.
 
     Returns
     -------
     dict
-        Name to float32 ``(channels, height, width)`` in [0, 1].
+        Name to float32 ``(1, height, width)`` in [0, 1], .299 red + .587 green + .114 blue.
 
     Raises
     ------
     ValueError
-        For an unknown name, or `camera` in colour.
+        For an unknown name.
     FileNotFoundError
         When the packages are not installed.
     """
-    if names is None:
-        names = [name for name in NAMES if gray or name != "camera"]
-    names = [names] if isinstance(names, str) else list(names)
-    checks.require(len(names) > 0, "names", names, "at least one name")
-    return {checks.one_of("names", name, NAMES): avg_pool2d(_read(name, gray), 2) for name in names}
+    return {checks.one_of("names", name, NAMES): avg_pool2d(_read(name), 2) for name in names}
 
 
 def split(images: Images) -> tuple[dict[str, Float[Tensor, "channels _ _"]], dict[str, Float[Tensor, "channels _ _"]]]:
@@ -114,10 +103,8 @@ def split(images: Images) -> tuple[dict[str, Float[Tensor, "channels _ _"]], dic
             {name: x[..., cuts[name]:] for name, x in images.items()})
 
 
-def cifar10(
-    root: str | Path, *, train: bool = True, gray: bool = False, download: bool = False
-) -> tuple[Float[Tensor, "n channels 32 32"], Int[Tensor, " n"]]:
-    """Return the images and labels of CIFAR-10, by torchvision. Source: Krizhevsky 2009.
+def cifar10(root: str | Path, *, train: bool = True, download: bool = False) -> Float[Tensor, "n 1 32 32"]:
+    """Return the images of CIFAR-10 in gray, by torchvision. Source: Krizhevsky 2009.
 
     Parameters
     ----------
@@ -125,15 +112,12 @@ def cifar10(
         The folder that holds ``cifar-10-batches-py``, or that folder itself; ``~`` is the home folder.
     train
         The 50,000 training images, or the 10,000 test images.
-    gray
-        One channel instead of three, as for :func:`photographs`.
     download
         Whether to fetch the files (170 MB) when they are not there.
 
     Returns
     -------
-    images, labels
-        float32 ``(n, 3 or 1, 32, 32)`` in [0, 1]; int64 ``(n,)`` in 0 … 9.
+    float32 ``(n, 1, 32, 32)`` in [0, 1]
 
     Raises
     ------
@@ -145,20 +129,16 @@ def cifar10(
     root = root.parent if root.name == _CIFAR else root
     try:
         from torchvision.datasets import CIFAR10
-    except Exception as error:                   # it is not installed, or was built for another torch
-        raise FileNotFoundError(f"CIFAR-10 is not in {str(root)!r} or cannot be read, which needs torchvision: run "
-                                f"`pip install torchvision` ({type(error).__name__}: {error})") from error
-    try:
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")      # of numpy's, on files of Python 2
             data = CIFAR10(str(root), train=train, download=download)
-    except Exception as error:                   # no network, no room, a damaged archive: each library has its own
-        why = "and could not be fetched" if download else (
-            f"no folder {_CIFAR} with data_batch_1 …, or a damaged one. Unpack cifar-10-python.tar.gz (from "
-            "www.cs.toronto.edu/~kriz/cifar.html) there, or give download=True")
-        raise FileNotFoundError(f"CIFAR-10 is not in {str(root)!r}{',' if download else ':'} {why} "
-                                f"({type(error).__name__}: {error})") from error
-    return _unit(torch.from_numpy(data.data).permute(0, 3, 1, 2), gray), torch.tensor(data.targets)
+    except Exception as error:      # torchvision is not there or for another torch; no network, no room, a damaged file
+        raise FileNotFoundError(
+            f"CIFAR-10 is not in {str(root)!r} or cannot be read ({type(error).__name__}: {error}): it needs "
+            f"torchvision (`pip install torchvision`) and the undamaged folder {_CIFAR} of cifar-10-python.tar.gz (at "
+            "www.cs.toronto.edu/~kriz/cifar.html), which download=True fetches") from error
+    return _gray(torch.from_numpy(data.data).permute(0, 3, 1, 2))
 
 
 @dataclass(frozen=True)
@@ -180,9 +160,7 @@ class Standardise:
     std: float
 
     def __post_init__(self) -> None:
-        for name, value in zip(("mean", "std"), checks.reals(mean=self.mean, std=self.std)):
-            object.__setattr__(self, name, value)
-        checks.require(self.std > 0, "std", self.std, "positive (are all pixels equal?)")
+        vars(self).update(mean=checks.real("mean", self.mean), std=checks.positive("std", self.std))
 
     @classmethod
     def fit(cls, x: Float[Tensor, "..."]) -> "Standardise":
@@ -250,8 +228,7 @@ class Natural:
 
 
 def natural(
-    size: int, n: int, *, n_test: int, root: str | Path | None = None, gray: bool = True, download: bool = False,
-    seed: int = 0,
+    size: int, n: int, *, n_test: int, root: str | Path | None = None, download: bool = False, seed: int = 0
 ) -> Natural:
     """Return standardised patches of natural images: of CIFAR-10 where it is at hand, otherwise of photographs.
 
@@ -267,8 +244,8 @@ def natural(
     root
         Folder of CIFAR-10, see :func:`cifar10`. Without one, or where it is not there and cannot be fetched, or is
         damaged, the photographs are taken, and `source` says why.
-    gray, download
-        As for :func:`photographs` and :func:`cifar10`.
+    download
+        As for :func:`cifar10`.
     seed
         Non-negative integer.
 
@@ -284,13 +261,13 @@ def natural(
     sets, absent = None, ""
     if root is not None:
         try:
-            sets = [[cifar10(root, train=train, gray=gray, download=download)[0]] for train in (True, False)]
+            sets = [[cifar10(root, train=train, download=download)] for train in (True, False)]
         except FileNotFoundError as error:
             absent = "; " + " ".join(str(error).split())
     if sets is not None:
         source = f"CIFAR-10: {size} × {size} crops of {len(sets[0][0])} training and {len(sets[1][0])} test images"
     else:
-        sets = [[x[None] for x in part.values()] for part in split(photographs(gray=gray))]
+        sets = [[x[None] for x in part.values()] for part in split(photographs())]
         source = (f"{len(sets[0])} photographs of scikit-image and scikit-learn, pooled 2 × 2: {size} × {size} "
                   f"patches, left {1 - _TEST:.0%} for training, right {_TEST:.0%} for testing{absent}")
     smallest = min(min(x.shape[-2:]) for part in sets for x in part)

@@ -150,9 +150,8 @@ def test_spanning_time_is_the_arrival_that_first_connects():
 def test_threshold_says_how_often_poisson_points_span():
     # against another way: Poisson numbers of points, one box after another; binomial errors of both, 5 of them
     L, n, rng = 3.0, 1000, np.random.default_rng(0)
-    t = torch.tensor([1.2], dtype=torch.float64)
-    found = threshold(L, n, seed=1).probability(t)
-    for eta, share in zip(t.tolist(), found.tolist(), strict=True):
+    found = threshold(L, n, seed=1).times
+    for eta, share in ((eta, float((found <= eta).double().mean())) for eta in (0.9, 1.2)):
         counts = rng.poisson(4 * eta * L**2 / math.pi, n)
         other = np.mean([spans(torch.from_numpy(L * rng.random((k, 2))), 1.0, L) for k in counts])
         mean = (share + other) / 2
@@ -165,8 +164,6 @@ def test_fit_of_a_logistic_distribution():
     fit = Threshold(half + (u / (1 - u)).log() / slope)
     assert abs(fit.half - half) < 5 * fit.error and fit.error == pytest.approx(2 / slope / n**0.5, rel=0.1)
     assert fit.slope == pytest.approx(slope, rel=5 * 0.9 / n**0.5)
-    assert fit.probability(torch.tensor([[1.0, fit.half], [9.0, 1.3]])).shape == (2, 2)
-    assert float(fit.probability(torch.tensor(fit.half))) == pytest.approx(0.5, abs=1 / n)
 
 
 def test_thresholds_of_boxes_tend_to_the_literature_and_sharpen():

@@ -23,7 +23,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_position_on_the_torus(render, sigma):
     # the phase of the first harmonic has its alias of −1 and +1 turns per pixel, e^(−2π²σ²(1 ∓ 2/N)) e^(∓2πiμ)
     torus = Domain(16, torus=True)
-    mu = uniform(2000, torus, 1, dtype=torch.float64)
+    mu = uniform(2000, torus, 1).double()
     found = position(render(mu, torus, sigma), torus=True)
     assert found.min() >= 0 and found.max() < 16
     error = float(torus.displacement(found, mu).abs().max())
@@ -36,7 +36,7 @@ def test_position_on_the_torus(render, sigma):
 @pytest.mark.parametrize("render", RENDER)
 def test_position_in_the_box(render):
     # the numbers that the docstring states
-    inner, all_of_it = uniform(3000, 8, 1, dtype=torch.float64) + 4, uniform(3000, 16, 1, dtype=torch.float64)
+    inner, all_of_it = uniform(3000, 8, 1).double() + 4, uniform(3000, 16, 1).double()
     for sigma in (0.5, 0.7, 0.85, 1.0, 1.4, 2.0):
         assert (position(render(inner, 16, sigma)) - inner).abs().max() < 0.335
         error = (position(render(all_of_it, 16, sigma)) - all_of_it).abs().max()
@@ -45,7 +45,7 @@ def test_position_in_the_box(render):
 
 def test_position_marginal_by_marginal():
     # oracle: the definitions, in complex numbers and loops, on noisy images
-    image = bump(uniform(20, 12, 2, dtype=torch.float64), 12, 1.3) + 0.05 * noise(20, 12, 12)
+    image = bump(uniform(20, 12, 2).double(), 12, 1.3) + 0.05 * noise(20, 12, 12)
     box, torus = position(image), position(image, torus=True)
     for k in range(20):
         for axis, along in ((0, 0), (1, 1)):

@@ -1,18 +1,42 @@
 """What several tests share: batches, and the population loss order by order and its slope as oracles."""
 
+import itertools
 import math
 
 import numpy as np
 import torch
 
 from hierlib.cumulants import theory
-from hierlib.cumulants.model import MixedCumulantModel
+from hierlib.cumulants.model import MixedCumulantModel, latent_moment
 from hierlib.cumulants.neuron import TiedNeuron
 
 
 def batch_v(d: int, delta0: float) -> int:
     """Return the batch with which the step δ₀ B/d² is 0.1, or 16 below d = 40."""
     return 16 if d < 40 else max(1, round(0.1 * d**2 / delta0))
+
+
+def partitions(items: tuple):
+    """Yield all partitions of the items into blocks."""
+    if not items:
+        yield []
+        return
+    head, *tail = items
+    for k in range(len(tail) + 1):
+        for block in itertools.combinations(range(len(tail)), k):
+            rest = tuple(tail[i] for i in range(len(tail)) if i not in block)
+            for blocks in partitions(rest):
+                yield [(head, *(tail[i] for i in block)), *blocks]
+
+
+def joint_cumulant(model: MixedCumulantModel, p: int, q: int) -> float:
+    """Return κ(x·u p times, x·v q times), from the latents' moments by a sum over set partitions."""
+    total = 0.0
+    for blocks in partitions(tuple(enumerate((0,) * p + (1,) * q))):
+        moments = [latent_moment(model.latents, *(sum(v == k for _, v in block) for k in (0, 1))) for block in blocks]
+        total += (-1) ** (len(blocks) - 1) * math.factorial(len(blocks) - 1) * math.prod(moments)
+    noise = {(2, 0): 1.0, (0, 2): 1 - model.r2}.get((p, q), 0.0)
+    return model.beta_u ** (p / 2) * model.r2 ** (q / 2) * total + noise
 
 
 def hermite_moment(model: MixedCumulantModel, alpha_u, alpha_v, order: int):

@@ -9,8 +9,7 @@ from scipy import stats
 from hierlib.cumulants import simulate
 from hierlib.cumulants.model import LATENTS, MixedCumulantModel
 from hierlib.cumulants.neuron import TiedNeuron, cosine, relu, sine
-from hierlib.cumulants.records import Plan
-from hierlib.cumulants.simulate import chain, psgd, scaled_sde
+from hierlib.cumulants.simulate import Plan, chain, psgd, scaled_sde
 from hierlib.cumulants.theory import growth_rate, rates
 from tests.cumulants.common import batch_v, drift
 
@@ -153,11 +152,11 @@ def test_starts():
     assert stats.kstest(u[0].square().numpy(), stats.beta(0.5, 4).cdf).pvalue > 0.01
     assert stats.kstest((u[0].square() + v[0].square()).numpy(), stats.beta(1, 3.5).cdf).pvalue > 0.01
     assert torch.allclose(u[0], u[1]) and torch.allclose(v[0], v[1])
-    edges = torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.6, 0.8], [0.1, 0.2]])
-    run = chain(model, NEURON, Plan(0.3, 4, 400, start=edges))
-    assert torch.allclose(torch.stack([run.alpha_u[0], run.alpha_v[0]], 1), edges.double())
-    length = run.alpha_u.square() + run.alpha_v.square()
-    assert bool((length <= 1 + 1e-6).all()) and float(length[-1].max()) < 0.999        # no pole is a trap
+    for edge in ((1.0, 0.0), (0.0, -1.0), (0.6, 0.8), (0.1, 0.2)):
+        run = chain(model, NEURON, Plan(0.3, 4, 400, start=edge, replicas=4))
+        assert [run.alpha_u[0].tolist(), run.alpha_v[0].tolist()] == [4 * [alpha] for alpha in edge]
+        length = run.alpha_u.square() + run.alpha_v.square()
+        assert bool((length <= 1 + 1e-6).all()) and float(length[-1].max()) < 0.999    # no pole is a trap
 
 
 def test_seeds_and_types():
@@ -173,8 +172,7 @@ def test_seeds_and_types():
 @pytest.mark.untyped
 @pytest.mark.parametrize(("bad", "name"), [
     ({"step": -0.1}, "step"), ({"replicas": 0}, "replicas"), ({"batch": 0}, "batch"), ({"start": (0.8, 0.8)}, "start"),
-    ({"start": torch.ones(3, 3)}, "start"), ({"start": torch.full((3, 3), 0.1)}, "start"), ({"seed": -1}, "seed"),
-    ({"start": torch.full((3, 2), 0.8)}, "start"),
+    ({"start": torch.ones(3, 3)}, "start"), ({"seed": -1}, "seed"),
 ], ids=str)
 def test_bad_input(bad, name):
     with pytest.raises(ValueError, match=name):

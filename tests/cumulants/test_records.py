@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hierlib.cumulants.records import Plan, Trajectories
-from hierlib.cumulants.simulate import device_generator
+from hierlib.cumulants.simulate import Plan, Trajectories, device_generator
 
 
 def ramp(speeds: torch.Tensor):

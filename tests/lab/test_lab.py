@@ -200,7 +200,7 @@ def test_streams_are_reproducible_and_independent():
     (lambda: checks.positive("x", 0.0, 2), r"x = 0.0: must be in \(0, 2\]"),
     (lambda: checks.positive("x", float("nan")), "x = nan"), (lambda: checks.integers(1, v=3, m=0), "m = 0: must be"),
     (lambda: checks.reals(0, 1, a=0.5, b=2), r"b = 2: must be .* \[0, 1\]"),
-    (lambda: checks.positives(a=1, b=0), "b = 0: must be positive"),
+    (lambda: checks.positive_array("b", [1, 0]), r"b = \[1, 0\]: must be positive"),
 ])
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=name):

@@ -1,8 +1,8 @@
 """Results of a sweep on disk: one file per finished task, named by what was computed and by which code.
 
 A file appears whole or not at all (written beside, then renamed), so a driver that is killed leaves nothing that
-has to be repaired. Files are JSON: Python writes the shortest digits that give back the same double, NaN and
-infinities included, and integers of any size.
+has to be repaired, at most one hidden temporary file. Files are JSON: Python writes the shortest digits that give back
+the same double, NaN and infinities included, and integers of any size.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import hashlib
 import inspect
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from hierlib.lab import atomic, checks
 from hierlib.lab.plain import plain, scalar
 
 __all__ = ["Store", "code_version"]
-
-_STALE = 3600   # seconds after which a temporary file belongs to a dead driver: writing one takes milliseconds
 
 
 def canonical(value: Any) -> str:
@@ -92,10 +89,6 @@ class Store:
         name = getattr(task, "__qualname__", type(task).__qualname__)
         self.code = {"task": f"{getattr(task, '__module__', None)}.{name}", "version": version}
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob(".*.tmp"):
-            with contextlib.suppress(FileNotFoundError):   # renamed just now, or removed by another driver
-                if time.time() - left.stat().st_mtime > _STALE:
-                    left.unlink()
 
     def path(self, arguments: dict[str, Any]) -> Path:
         """Return where the rows of the task called with `arguments` are kept."""

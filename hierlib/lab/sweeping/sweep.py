@@ -84,11 +84,6 @@ def _rows(result: Any) -> list[dict[str, Any]]:
         raise ValueError(f"result = {reprlib.repr(result)}: must hold scalars only ({error})") from None
 
 
-def _check_names(configuration: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    for name in configuration.keys() & {name for row in rows for name in row}:
-        raise ValueError(f"result = … {name!r} …: must not be named like a column of the configuration")
-
-
 def _frame(made: list[dict], results: dict[int, list[dict]]) -> pd.DataFrame:
     """Return configuration and result columns, in grid order whatever the order of completion."""
     rows = [made[index] | row for index in sorted(results) for row in results[index]]
@@ -163,34 +158,29 @@ def sweep(
     """
     checks.require(callable(task), "task", task, "callable")
     made = _configurations(grid, seed)
+    calls = made if seed is None else [each | {"seed": spawn(seed, 1, "sweep", digest(each))[0]} for each in made]
     kept = None if store is None else Store(store, task, code_version(task, version))
-    results, failures = {}, {}
-
-    def arguments(index: int) -> dict[str, Any]:
-        configuration = made[index]
-        return configuration if seed is None else configuration | {
-            "seed": spawn(seed, 1, "sweep", digest(configuration))[0]}
-
-    if kept is not None:
-        found = ((index, kept.read(arguments(index))) for index in range(len(made)))
-        results = {index: rows for index, rows in found if rows is not None}
+    stored = [None if kept is None else kept.read(call) for call in calls]
+    results = {index: rows for index, rows in enumerate(stored) if rows is not None}
+    failures: dict[int, BaseException] = {}
     missing = [index for index in range(len(made)) if index not in results]
     if not missing:
         return _frame(made, results)
     with (Workers(executor, task) as workers,
           progress_bar(len(made), initial=len(results), what=progress) as shown):
-        for index, result, error in workers.outcomes((i, partial(task, **plain(arguments(i)))) for i in missing):
+        for index, result, error in workers.outcomes((i, partial(task, **plain(calls[i]))) for i in missing):
             if isinstance(error, KeyboardInterrupt):
                 raise error
+            try:
+                rows = _rows(result) if error is None else []
+            except ValueError as wrong:
+                error = wrong
             if error is None:
-                try:
-                    results[index] = _rows(result)
-                except ValueError as wrong:
-                    error = wrong
-            if error is None:
-                _check_names(made[index], results[index])
+                names = made[index].keys() & {name for row in rows for name in row}
+                checks.require(not names, "result", names, "of columns that are not named like the configuration's")
+                results[index] = rows
                 if kept is not None:
-                    kept.write(arguments(index), results[index])
+                    kept.write(calls[index], rows)
             else:
                 traceback.clear_frames(error.__traceback__)   # a failed task's tensors are let go
                 failures[index] = error

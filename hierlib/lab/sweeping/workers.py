@@ -89,26 +89,26 @@ def _error(future: Future) -> BaseException | None:
 
 
 def _errand(call):
-    """Return a call's pickled result, or its pickled exception, this in words and its traceback.
+    """Return (result, None) or (None, exception) of a call in a worker process, whose traceback becomes a note.
 
-    It runs in a worker process. Bytes and text arrive in any case; an object that cannot be unpickled here would break
-    the pool. What a constructor will not rebuild travels as (class, arguments, attributes).
+    Both can be unpickled elsewhere: what could not be would break the pool. An exception that cannot is replaced by a
+    RuntimeError in its words.
     """
     import pickle
     import traceback
 
     try:
-        return pickle.dumps(call()), "", ""
+        return pickle.loads(pickle.dumps(call())), None
     except BaseException as error:
         words = "".join(traceback.format_exception_only(error)).strip()
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next))
-        for form in (error, (type(error), error.args, vars(error))):
-            try:
-                pickle.loads(kept := pickle.dumps(form))
-                return kept, words, trace
-            except Exception:
-                pass
-        return b"", words, trace
+        try:
+            made = pickle.loads(pickle.dumps(error))
+            str(made)
+        except Exception:
+            made = RuntimeError(words)
+        made.add_note(f"In its worker:\n{trace}")
+        return None, made
 
 
 class _Errand:
@@ -118,24 +118,6 @@ class _Errand:
 
     def __reduce__(self) -> tuple:
         return eval, ("exec(source) or _errand", {"source": self.source})
-
-
-def _opened(kept: bytes, words: str, trace: str) -> tuple[Any, BaseException | None]:
-    """Return (result, error) from what `_errand` returned; an exception that cannot be rebuilt, as a RuntimeError."""
-    try:
-        made = pickle.loads(kept)
-        if not words:
-            return made, None
-        if isinstance(made, tuple):
-            kind, arguments, attributes = made
-            made = kind.__new__(kind, *arguments)
-            made.__dict__.update(attributes)
-        str(made.with_traceback(None))
-    except Exception as error:
-        made = RuntimeError(words or f"its result cannot be unpickled here ({type(error).__name__}: {error})")
-    if trace:
-        made.add_note(f"In its worker:\n{trace}")
-    return None, made
 
 
 class Workers:
@@ -170,8 +152,7 @@ class Workers:
         if not self.owned:
             self.make = partial(_like, given) if processes else None
         # Dask would answer equal calls from its own cache
-        dask = type(self.executor).__module__.split(".")[0] == "distributed"
-        self.options = {"pure": False} if dask else {}
+        self.options = {"pure": False} if type(self.executor).__module__.startswith("distributed.") else {}
         # one more than there are workers, so that none waits for the driver
         self.room = getattr(self.executor, "_max_workers", _MANY) + 1
         self.running: dict[Future, Job] = {}
@@ -215,11 +196,10 @@ class Workers:
         """
         suspects = []
         for job, future in self._completed(jobs, self.room):
-            result, error = self._outcome(future)
             if self._died(future):
                 suspects.append(job)
             else:
-                yield job[0], result, error
+                yield job[0], *self._outcome(future)
         for job, future in self._completed(suspects, 1):
             result, error = self._outcome(future)
             if self._died(future):
@@ -230,12 +210,12 @@ class Workers:
     def _outcome(self, future: Future) -> tuple[Any, BaseException | None]:
         if (error := _error(future)) is not None:
             return None, error
-        return _opened(*future.result()) if self.errand else (future.result(), None)
+        return future.result() if self.errand else (future.result(), None)
 
     def _died(self, future: Future) -> bool:
         """Whether the worker died: a broken pool, or the KilledWorker of Dask, which is not imported here."""
         error = _error(future)
-        return isinstance(error, self.breaks) or any(t.__name__ == "KilledWorker" for t in type(error).__mro__)
+        return isinstance(error, self.breaks) or type(error).__name__ == "KilledWorker"
 
     def _completed(self, jobs: Iterable[Job], room: int) -> Iterator[tuple[Job, Future]]:
         """Yield each job with its finished future; after a break, start no other until all are back."""
@@ -268,12 +248,8 @@ class Workers:
         try:
             self.executor.submit(*self.probe).result()
         except BrokenExecutor as error:
-            raise RuntimeError(
-                f"executor = {self.executor!r}: workers die before they run a task. Its initializer fails, or a script "
-                "starts processes outside `if __name__ == '__main__':`"
-            ) from error
+            raise RuntimeError(f"executor = {self.executor!r}: workers die before they run a task. Its initializer "
+                               "fails, or a script starts processes outside `if __name__ == '__main__':`") from error
         except Exception as error:
-            raise ValueError(
-                f"task: cannot be loaded in a worker ({type(error).__name__}: {error}). Define it in a module, or, in "
-                "a notebook, use processes that are forked after its definition"
-            ) from error
+            raise ValueError(f"task: cannot be loaded in a worker ({type(error).__name__}: {error}). Define it in a "
+                             "module or, in a notebook, fork the processes after its definition") from error

@@ -1,6 +1,6 @@
 """Checkpoints: one file that is whole or not there, and that only the run it belongs to takes up again.
 
-A checkpoint is a state (a nested dict of tensors and plain values) with the identity of its run (a JSON-able dict:
+A checkpoint is a state (a nested dict of tensors and plain values) with the identity of its run (plain values by name:
 arguments, seed, shapes, version). The file is written beside its place, flushed to the disk and renamed, so that
 a process killed at any instant leaves the old checkpoint or the new one. It starts with a line that names its format
 and with the SHA-256 of the rest; what was cut short or changed on the disk is refused, not loaded.
@@ -26,14 +26,13 @@ from hierlib.lab.plain import mapped, scalar
 
 __all__ = ["load", "loadable", "save"]
 
-FORMAT = 1
-_HEAD = re.compile(rb"hierlib checkpoint, format (\d+)\n([0-9a-f]{64})\n")
-_LONGEST = 200       # characters of a head
+_HEAD = re.compile(rb"hierlib checkpoint, format 1\n([0-9a-f]{64})\n")
 
 
-def canonical(identity: dict[str, Any]) -> dict[str, Any]:
-    """Return the identity as it is after a journey through JSON, with hierlib's version in front."""
-    return {"hierlib": sys.modules["hierlib"].__version__, **json.loads(json.dumps(identity, default=scalar))}
+def canonical(identity: dict[str, Any]) -> dict[str, str]:
+    """Return the values of an identity in words, after a journey through JSON, with hierlib's version in front."""
+    known = {"hierlib": sys.modules["hierlib"].__version__} | identity
+    return {name: repr(json.loads(json.dumps(value, default=scalar))) for name, value in known.items()}
 
 
 def loadable(state: Any) -> Any:
@@ -60,24 +59,6 @@ def loadable(state: Any) -> Any:
     return mapped(state, leaf)
 
 
-def _difference(ours: Any, theirs: Any, key: str) -> tuple[str, Any, Any] | None:
-    """Return (key, ours, theirs) of the first difference of two JSON values; a missing key reads 'absent'."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        pairs = [(f"{key}.{k}" if key else k, ours.get(k, "absent"), theirs.get(k, "absent")) for k in ours | theirs]
-    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        pairs = [(f"{key}[{i}]", a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
-    else:
-        same = ours == theirs and isinstance(ours, bool) == isinstance(theirs, bool)
-        return None if same else (key, ours, theirs)
-    return next((found for k, a, b in pairs if (found := _difference(a, b, k))), None)
-
-
-def _tidy(path: Path) -> None:
-    """Remove what a killed run left beside `path`."""
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        stale.unlink(missing_ok=True)
-
-
 def save(path: str | os.PathLike, state: dict[str, Any], identity: dict[str, Any]) -> None:
     """Write `state` to `path` at one stroke; :func:`hierlib.lab.train` calls it.
 
@@ -92,7 +73,7 @@ def save(path: str | os.PathLike, state: dict[str, Any], identity: dict[str, Any
         Nested dicts, lists and tuples of tensors, numbers, strings, booleans and None, as :func:`load` runs no code
         from the file. It is written as :func:`loadable` has it.
     identity
-        What the run is, plain values in dicts and lists; hierlib's version is added.
+        What the run is, by name: plain values, or lists of them; hierlib's version is added.
 
     Raises
     ------
@@ -102,9 +83,9 @@ def save(path: str | os.PathLike, state: dict[str, Any], identity: dict[str, Any
     path, known = Path(path).expanduser(), canonical(identity)
     checks.require(not path.is_dir(), "checkpoint", str(path), "a file, not a folder")
     buffer = io.BytesIO()
-    torch.save({"identity": json.dumps(known), "state": loadable(state)}, buffer)
+    torch.save({"identity": known, "state": loadable(state)}, buffer)
     body = buffer.getbuffer()
-    head = f"hierlib checkpoint, format {FORMAT}\n{hashlib.sha256(body).hexdigest()}\n".encode()
+    head = f"hierlib checkpoint, format 1\n{hashlib.sha256(body).hexdigest()}\n".encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write(path, head, body)
 
@@ -122,34 +103,30 @@ def load(path: str | os.PathLike, identity: dict[str, Any]) -> dict[str, Any] | 
     Raises
     ------
     ValueError
-        For the checkpoint of another run, naming the first key that differs and both values; of another format; for
-        a file that is cut short, changed or no checkpoint of hierlib; for a folder.
+        For the checkpoint of another run, naming the first key that differs and both values; for a file that is cut
+        short, changed or no checkpoint of hierlib; for a folder.
     """
     path, known = Path(path).expanduser(), canonical(identity)
     checks.require(not path.is_dir(), "checkpoint", str(path), "a file, not a folder")
-    _tidy(path)
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        stale.unlink(missing_ok=True)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    head = _HEAD.match(content[:_LONGEST])
+    head = _HEAD.match(content)
     checks.require(head is not None, "checkpoint", str(path), "a checkpoint of hierlib (this file is another one, or "
                    "was cut short at its beginning); remove it or give another path")
-    _refuse(path, _difference(FORMAT, int(head[1]), "format"))
     body = memoryview(content)[head.end():]
-    checks.require(hashlib.sha256(body).hexdigest() == head[2].decode(), "checkpoint", str(path),
+    checks.require(hashlib.sha256(body).hexdigest() == head[1].decode(), "checkpoint", str(path),
                    "undamaged (this file was cut short or changed after it was written); remove it to start anew")
     try:
         found = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise ValueError(f"checkpoint = {str(path)!r}: must hold tensors and plain values only, of a version of torch "
                          f"that this one ({torch.__version__}) can read ({error})") from error
-    _refuse(path, _difference(known, json.loads(found["identity"]), ""))
+    for key in known | found["identity"]:
+        ours, theirs = (values.get(key, "absent") for values in (known, found["identity"]))
+        checks.require(ours == theirs, "checkpoint", str(path), f"of this run; it was written with {key} = "
+                       f"{theirs:.99}, here {key} = {ours:.99}; remove it or give another path")
     return found["state"]
-
-
-def _refuse(path: Path, difference: tuple[str, Any, Any] | None) -> None:
-    if difference:
-        key, ours, theirs = difference
-        raise ValueError(f"checkpoint = {str(path)!r}: must be of this run; it was written with {key} = "
-                         f"{reprlib.repr(theirs)}, here {key} = {reprlib.repr(ours)}; remove it or give another path")

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from hierlib.lab import checks
 from hierlib.lab.training import checkpoint as files
 from hierlib.lab.training.report import logged
-from hierlib.lab.training.weights import copy_, keep_, require_finite, require_stacked, tensors
 
-__all__ = ["State"]
+__all__ = ["State", "copy_", "tensors"]
 
 _PENDING = 64      # steps between two looks at the training loss
 _PLAIN = ("step", "total", "count", "history", "best_held_out", "best_step", "seconds", "done")
@@ -70,7 +69,7 @@ class State:
         checks.require(isinstance(value, Tensor) and value.ndim <= 1 and value.numel() > 0 and value.requires_grad,
                        "loss", shape, "a tensor with a gradient: a scalar, or of shape (E,) for E members")
         if value.ndim:
-            require_stacked(self.model, len(value), "loss")
+            _require_stacked(self.model, len(value), "loss")
         self.shape = value.shape
 
     def count_loss(self, value: Tensor) -> None:
@@ -96,7 +95,7 @@ class State:
     def verify(self) -> None:
         """Look at all that has not been looked at yet, before it is shown or written."""
         self.settle()
-        require_finite(self.model, self.step, members=bool(self.shape))
+        _require_finite(self.model, self.step, members=bool(self.shape))
 
     def measure_held_out(self) -> Any:
         """Measure the held-out loss of the averaged model, and keep each member's weights when it is its lowest.
@@ -112,14 +111,14 @@ class State:
             raise FloatingPointError(f"held_out = {value.tolist()} at step {self.step}: must be a number")
         if known is None:
             if value.ndim:
-                require_stacked(self.model, len(value), "held_out")
+                _require_stacked(self.model, len(value), "held_out")
             better = torch.ones_like(value, dtype=torch.bool)
             known, self.best_step = value, torch.zeros_like(value, dtype=torch.int64)
         else:
             better = value < known
         self.best_held_out = torch.where(better, value, known)
         self.best_step = torch.where(better, self.step, self.best_step)
-        keep_(self.best, self.averaged, better)
+        _keep(self.best, self.averaged, better)
         if self.patience is not None:
             late = self.step >= self.patience * self.best_step.clamp(min=1)
             self.done |= bool((late & (value > self.best_held_out + self.margin)).all())
@@ -161,3 +160,48 @@ class State:
             live = self.optimiser.state[trained[index]]
             live |= {key: saved[key].to(t.device) for key, t in live.items() if isinstance(t, Tensor)}
         self.rng.set_state(state["rng"])
+
+
+# ---- all weights of a network, or of an ensemble of networks stacked in one module, where the members never mix
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, sharing memory, without gradients."""
+    return {name: t.detach() for name, t in (*model.named_parameters(), *model.named_buffers())}
+
+
+def copy_(to: nn.Module, source: nn.Module | dict[str, Tensor]) -> None:
+    """Overwrite all parameters and buffers of `to`."""
+    source = tensors(source) if isinstance(source, nn.Module) else source
+    for name, t in tensors(to).items():
+        t.copy_(source[name])
+
+
+def _require_stacked(model: nn.Module, E: int, name: str) -> None:
+    """Raise ``ValueError`` unless all trained parameters have E as leading dimension."""
+    for key, p in model.named_parameters():
+        checks.require(not p.requires_grad or p.shape[:1] == (E,), name, f"of shape ({E},)",
+                       f"a scalar, as the parameter {key!r} {tuple(p.shape)} is not stacked from {E} members")
+
+
+def _keep(best: nn.Module, new: nn.Module, better: Tensor) -> None:
+    """Overwrite `best` by `new` where `better`, one boolean or one per member.
+
+    A tensor that is not stacked, such as a shared buffer, is taken over when any member is better.
+    """
+    source = tensors(new)
+    for name, old in tensors(best).items():
+        if better.ndim == 1 and old.shape[:1] == better.shape:
+            mine = better.to(old.device).view(-1, *[1] * (old.ndim - 1))
+            old.copy_(torch.where(mine, source[name], old))
+        elif better.any():
+            old.copy_(source[name])
+
+
+def _require_finite(model: nn.Module, step: int, *, members: bool) -> None:
+    """Raise ``FloatingPointError`` when a trained parameter is not finite."""
+    trained = [(name, p.detach()) for name, p in model.named_parameters() if p.requires_grad]
+    if bool(torch.stack([p.isfinite().all() for _, p in trained]).all()):
+        return
+    name, bad = next((name, ~p.isfinite()) for name, p in trained if not bool(p.isfinite().all()))
+    member = f", member {int(bad.reshape(len(bad), -1).any(1).nonzero()[0])}" if members else ""
+    raise FloatingPointError(f"weights: {name!r} is not finite at step {step}{member}")

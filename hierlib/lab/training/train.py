@@ -25,8 +25,7 @@ from hierlib.lab.plain import mapped, softly
 from hierlib.lab.progress import bar
 from hierlib.lab.seeds import Seed, generator
 from hierlib.lab.training.report import Report, log_steps, logged
-from hierlib.lab.training.state import State
-from hierlib.lab.training.weights import copy_, tensors
+from hierlib.lab.training.state import State, copy_, tensors
 
 __all__ = ["train"]
 
@@ -123,9 +122,9 @@ def train(
     identity = {
         "steps": steps, "seed": "generator" if seed is rng else int(seed), "at": at, "ema": ema,
         "held_out": held_out is not None, "patience": patience, "margin": margin,
-        "optimiser": [type(made).__name__, *map(_hyperparameters, made.param_groups)],
-        "rate": None if rate is None else [checks.real("rate", rate(t), 0.0) for t in sorted({0, *at[:-1]})],
-        "model": {name: f"{t.dtype} {list(t.shape)}" for name, t in known.items()},
+        "optimiser": type(made).__name__, **_hyperparameters(made),
+        **{f"rate({t})": checks.real("rate", rate(t), 0.0) for t in sorted({0, *at[:-1]}) if rate is not None},
+        **{f"model.{name}": f"{t.dtype} {list(t.shape)}" for name, t in known.items()},
     }
     state = State(model=model, optimiser=made, rng=rng, at=at, held_out=held_out, patience=patience, margin=margin,
                   path=checkpoint, identity=identity)
@@ -230,7 +229,7 @@ def _adamw(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=1e-2, betas=(0.9, 0.99), fused=fused)    # fused: 4 times faster, small nets
 
 
-def _hyperparameters(group: dict[str, Any]) -> dict[str, Any]:
+def _hyperparameters(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     plain_ones = bool | int | float | str | tuple | list | Tensor | None
-    return {key: logged(key, value) for key, value in group.items()
-            if key not in ("params", *_SPEED) and isinstance(value, plain_ones)}
+    return {f"optimiser[{i}].{key}": logged(key, value) for i, group in enumerate(optimiser.param_groups)
+            for key, value in group.items() if key not in ("params", *_SPEED) and isinstance(value, plain_ones)}

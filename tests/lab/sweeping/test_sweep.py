@@ -28,7 +28,7 @@ from pandas.testing import assert_frame_equal
 from hierlib.lab.sweeping import store as stores
 from hierlib.lab.sweeping.store import Store, code_version
 from hierlib.lab.sweeping.sweep import SweepError, sweep
-from hierlib.lab.sweeping.workers import _Errand, _opened
+from hierlib.lab.sweeping.workers import _Errand
 from tests.lab.sweeping import sweep_tasks as tasks
 
 GRID = {"x": [3, 1, 2], "y": ["a", "b"]}
@@ -212,13 +212,10 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path, content):
     assert list(sweep(pair, {"x": [0, 1]}, store=tmp_path, version="1")["sum"]) == [0, 1]
 
 
-def test_files_of_dead_drivers_are_swept_away_and_a_failed_write_leaves_none(tmp_path, monkeypatch):
-    dead, alive = tmp_path / ".a.1.tmp", tmp_path / ".a.2.tmp"
-    for path in (dead, alive):
-        path.write_text("{")
-    os.utime(dead, (time.time() - 4000,) * 2)
+def test_files_of_others_are_left_alone_and_a_failed_write_leaves_none(tmp_path, monkeypatch):
+    (tmp_path / ".a.1.tmp").write_text("{")                        # half-written by a driver that was killed
     sweep(pair, {"x": [0]}, store=tmp_path, version="1")
-    assert not dead.exists() and alive.exists() and len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 2
 
     def full(*_):
         raise OSError("disk full")
@@ -454,22 +451,22 @@ def test_the_real_exception_comes_back_from_everywhere(monkeypatch, executor):
     assert len(made) <= 1, "no pool breaks"
     found = {configuration["how"]: error for configuration, error in caught.value.failures}
     assert list(found) == WAYS
-    for how, kind, text in [("awkward", tasks.Awkward, "awkward"), ("full", tasks.Full, "held 1"),
-                            ("key", KeyError, "'key'"), ("file", FileNotFoundError, "No such file"),
+    for how, kind, text in [("key", KeyError, "'key'"), ("file", FileNotFoundError, "No such file"),
                             ("unicode", UnicodeDecodeError, "can't decode byte 0xff"), ("exit", SystemExit, "3"),
                             ("pool", BrokenExecutor, "its own")]:
         assert type(found[how]) is kind and text in str(found[how])
-    assert found["file"].filename == "/no/such/file" and found["exit"].code == 3 and found["full"].held == 1
-    for how, kind, text in [("unpicklable", tasks.Full, "held <function"), ("unreadable", tasks.Full, "held <tests."),
+    assert found["file"].filename == "/no/such/file" and found["exit"].code == 3
+    for how, kind, text in [("awkward", tasks.Awkward, "awkward"), ("full", tasks.Full, "held 1"),
+                            ("unpicklable", tasks.Full, "held <function"), ("unreadable", tasks.Full, "held <tests."),
                             ("group", ExceptionGroup, r"two (2 sub-exceptions)")]:
         assert text in str(found[how])                             # and, where it cannot travel, its class by name
         assert type(found[how]) is kind or f"{kind.__name__}: " in str(found[how])
     if made and isinstance(made[0], ProcessPoolExecutor):
-        for how in set(WAYS) - {"result"}:
+        for how in WAYS:
             note, = found[how].__notes__
             assert note.startswith("In its worker:\n") and "_errand" not in note
-            assert (", in ends\n" in note) == (how != "lambda"), "the lines of the task"
-        assert "its result cannot be unpickled here (ValueError: invalid literal" in str(found["result"])
+            assert (", in ends\n" in note) == (how not in ("result", "lambda")), "the lines of the task"
+        assert isinstance(found["result"], ValueError) and "invalid literal" in str(found["result"])
         assert re.search("pickle|local object", str(found["lambda"]))     # in the words of each Python
 
 
@@ -481,7 +478,7 @@ def test_exceptions_come_back_as_they_were(kind, arguments):
         error.more = arguments
         raise error
 
-    result, error = _opened(*pickle.loads(pickle.dumps(_Errand()))(call))
+    result, error = pickle.loads(pickle.dumps(_Errand()))(call)
     twin = kind(*arguments)                                        # one of OSError's own, for some
     assert result is None and type(error) is type(twin) and error.args == twin.args and error.more == arguments
 
@@ -557,7 +554,7 @@ def test_a_task_that_cannot_travel_is_told_at_once(monkeypatch):
     ({"seed": -1}, "seed = -1"),
     ({"executor": 3}, "executor = 3: must be None, a concurrent"), ({"executor": dict}, "executor = .*not a dict"),
     ({"store": __file__, "version": "1"}, "store = .*must be a folder"),
-    ({"task": lambda x: {"x": 1}}, "'x'.*must not be named like a column"),
+    ({"task": lambda x: {"x": 1}}, "'x'.*must be of columns that are not named like"),
 ])
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -505,9 +505,9 @@ def variants():
         ("seed", 1, "seed = 0, here seed = 1"), ("ema", 0.6, "ema = 0.5, here ema = 0.6"),
         ("ema", None, "ema = 0.5, here ema = None"),
         ("patience", 60.0, "patience = 50.0"), ("margin", 0.2, "margin = 0.1"), ("at", [3], "at = "),
-        ("optimiser", sgd(0.2, momentum=0.9), r"optimiser\[1\].lr = 0.1, here optimiser\[1\].lr = 0.2"),
-        ("optimiser", None, "optimiser.* = 'SGD', here optimiser.* = 'AdamW'"),
-        ("rate", warmup_decay(6, 3), r"rate\[0\]"), ("rate", None, "rate = "),
+        ("optimiser", sgd(0.2, momentum=0.9), r"optimiser\[0\].lr = 0.1, here optimiser\[0\].lr = 0.2"),
+        ("optimiser", None, "optimiser = 'SGD', here optimiser = 'AdamW'"),
+        ("rate", warmup_decay(6, 3), r"rate\(0\)"), ("rate", None, r"rate\(0\) = .*, here rate\(0\) = absent"),
     ]:
         yield base | {name: value}, key
 
