@@ -275,13 +275,13 @@ class Grammar:
         (x, *_), gen, below = trees, generator(seed, "Grammar.exchange"), Grammar(self.rules[:level])
         draws, (symbol, rule) = below._draw(len(x), gen), torch.rand(2, len(x), generator=gen, dtype=torch.float64)
         own, children = trees[level][:, node], trees[level - 1][:, node * self.s:(node + 1) * self.s]
-        used = (self.rules[level - 1, own] == children[:, None]).all(-1).long().argmax(1).cpu()
+        used = (self.rules[level - 1].to(own.device)[own] == children[:, None]).all(-1).long().argmax(1).cpu()
         own = own.cpu()
         if synonym:                               # another rule: the one in use, and so many places further
             draws[:, 0], draws[:, 1] = own * self.m, (used + 1 + (rule * (self.m - 1)).long()) % self.m
         else:
             draws[:, 0] = (own + 1 + (symbol * (self.v - 1)).long()) % self.v * self.m
-        start, new = node * self.s**level, below._derive(draws)[0]
+        start, new = node * self.s**level, below._derive(draws)[0].to(x.device)
         return torch.cat([x[:, :start], new, x[:, start + self.s**level:]], 1)
 
     def climb(self, x: Int[Tensor, "n d"]) -> list[tuple[Int[Tensor, "n _"], Bool[Tensor, "n _"]]]:

@@ -359,7 +359,7 @@ def sample_complexity(level: int, *, v: float, m: float, s: int, below: int = 0)
     >>> [round(sample_complexity(l, v=12, m=3, s=2, below=3 - l)) for l in (1, 2, 3)]
     [9, 185, 1296]
     """
-    level, v, m, _ = _level("level", level, v, m, s, below)
+    (level, v, m, _), s, below = _level("level", level, v, m, s, below), int(s), int(below)
     pooled = s**below * sum((s * m) ** -j for j in range(below + 1))
     return v * m / s**below if level == 1 else latent_sample_complexity(v=v, m=m, s=s) * m ** (level - 2) / pooled
 
