@@ -37,7 +37,7 @@ DATA = {
     "channels": lambda: [getattr(rhm.channels, name)(X, 0.5, 4, seed=0) for name in rhm.channels.__all__],
     "belief": lambda: [*rhm.marginals(G, Q), *rhm.sample_posterior(G, Q, seed=0), rhm.log_evidence(G, Q)],
     "pools": lambda: list(rhm.population.upward_pools(G, rhm.channels.uniform, 0.3, size=8)),
-    "contexts": lambda: [rhm.contexts.masked_gradient(rhm.contexts.joint(G, rhm.contexts.Pair(1)))],
+    "contexts": lambda: [rhm.contexts.population_covariance(G, rhm.contexts.Pair(1))],
     "clustering": lambda: [rhm.clustering.fit(X, 4, 2).generate(5)],
     "mixture": lambda: rhm.controls.FlatMixture.random(4, 2, 4).sample(9),
     "noised strings": lambda: [process.noised(X, 3, seed=0) for process in PROCESSES],
@@ -84,7 +84,6 @@ def test_token_networks(double, make):
     assert report.frame()["loss"].iloc[-1] < untrained - 0.1
     ensemble = nets.Ensemble([make(0), make(1)])
     assert discrete.any_order(ensemble, torch.full((2, 5, 4), 4), 4, seed=0).max() < 4
-    assert torch.equal(discrete.u_turn_masked(net, X, 0.0, 4, seed=0), X)
 
 
 def test_networks_of_images_and_their_chapters(double):

@@ -99,7 +99,6 @@ CALLS = {
     "sample_complexity, 1": (rhm.theory.sample_complexity, {"level": 1, "v": 32, "m": 16, "s": 2}),
     "latent_sample_complexity": (rhm.theory.latent_sample_complexity, {"v": 32, "m": 16, "s": 2}),
     "covariance_variance": (rhm.theory.covariance_variance, {"k": 9, "v": 32, "m": 16, "s": 2, "below": 3}),
-    "token_covariance_variance": (rhm.theory.token_covariance_variance, {"l": 9, "v": 32, "m": 16, "s": 2}),
     "sampling_variance": (rhm.theory.sampling_variance, {"P": 200, "v": 32, "m": 16, "s": 2}),
     "joint": (lambda **k: contexts.joint(G, contexts.Pair(**k)), {"k": 1, "node": 1, "child": 1, "sibling": 0}),
     "threshold": (lambda **k: contexts.threshold(G, contexts.Pair(k["k"]), at=k["at"]), {"k": 1, "at": 0.5}),

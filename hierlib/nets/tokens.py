@@ -13,7 +13,7 @@ from hierlib.lab.types import Float, Tensor
 from hierlib.nets.mlp import MLP
 from hierlib.nets.parameters import by_blocks, initialise
 
-__all__ = ["ConvNet", "TokenMLP", "TokenNet", "Transformer", "TreeUNet", "standardise"]
+__all__ = ["ConvNet", "TokenMLP", "TokenNet", "Transformer", "TreeUNet", "activations", "standardise"]
 
 
 def standardise(likelihood: Float[Tensor, "*batch v"], dtype: torch.dtype | None = None) -> Float[Tensor, "*batch v"]:
@@ -31,6 +31,23 @@ def standardise(likelihood: Float[Tensor, "*batch v"], dtype: torch.dtype | None
     """
     v = likelihood.shape[-1]
     return ((likelihood - 1 / v) * (v / max(v - 1, 1) ** 0.5)).to(dtype or likelihood.dtype)
+
+
+@torch.no_grad()
+def activations(net: nn.Module, x: Tensor, *names: str) -> list[Tensor]:
+    """Return what the submodules of these names, as in ``net.named_modules()``, put out when the network reads `x`.
+
+    AttributeError for a name that there is not.
+    """
+    seen, modules = {}, [net.get_submodule(name) for name in names]
+    hooks = [module.register_forward_hook(lambda _, __, y, k=k: seen.setdefault(k, []).append(y))
+             for k, module in enumerate(modules)]
+    try:
+        net(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [torch.cat(seen[k]) for k in range(len(names))]       # networks read many rows in blocks
 
 
 class TokenNet(nn.Module):

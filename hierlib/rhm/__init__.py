@@ -12,10 +12,10 @@ from hierlib.rhm import (
     theory,
     validity,
 )
-from hierlib.rhm.belief import cavity, log_evidence, marginals, sample_posterior
+from hierlib.rhm.belief import cavity, log_evidence, marginals, sample_posterior, truncated
 from hierlib.rhm.grammar import Grammar
 
 __all__ = [
     "Grammar", "cavity", "channels", "clustering", "coherence", "contexts", "controls", "draw", "dynamics",
-    "log_evidence", "marginals", "population", "sample_posterior", "theory", "validity",
+    "log_evidence", "marginals", "population", "sample_posterior", "theory", "truncated", "validity",
 ]

@@ -9,6 +9,7 @@ again in float64.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from hierlib.lab.types import Float, Int, Tensor
 from hierlib.rhm.grammar import Grammar, kind
 from hierlib.rhm.messages import Block
 
-__all__ = ["cavity", "log_evidence", "marginals", "sample_posterior"]
+__all__ = ["cavity", "log_evidence", "marginals", "sample_posterior", "truncated"]
 
 Likelihood = Float[Tensor, "n d v"]
 # bytes of the largest temporary per block; no power of 2, as torch compiles anew when rows are equal to another size
@@ -123,6 +124,24 @@ def cavity(
     Source: Sclocchi, Favero, Wyart 2024.
     """
     return _sweep(g, likelihood, block, compiled, leave_out=True)
+
+
+def truncated(g: Grammar, likelihood: Likelihood, level: int, **options: Any) -> Float[Tensor, "n d v"]:
+    """Return the posteriors of the leaves by inference that is cut off above `level`: BP_k, k = `level`.
+
+    Every subtree of this level is taken on its own, with the law that the grammar gives its root: each leaf is
+    inferred from the s^k leaves of its own subtree. Level 0 knows nothing but the leaf itself and the frequencies of
+    symbols at its place, level L is the leaves' part of :func:`marginals`, whose options and errors these are.
+    ValueError for a level outside 0 … L, too. Source: after Garnier-Brun, Mézard, Moscato, Saglietti 2025
+    (filtered data).
+    """
+    width = g.s ** checks.integer("level", level, 0, g.L)
+    _check(g, likelihood)
+    leaf = torch.arange(g.d, device=likelihood.device)
+    subtree = leaf // width
+    own = (subtree == leaf[:g.d // width, None])[..., None]                                  # (subtrees, d, 1)
+    alone = torch.where(own, likelihood[:, None], 1.0)                                       # (n, subtrees, d, v)
+    return marginals(g, alone.flatten(0, 1), **options)[0].unflatten(0, alone.shape[:2])[:, subtree, leaf]
 
 
 def sample_posterior(

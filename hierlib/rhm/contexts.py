@@ -19,8 +19,7 @@ from hierlib.rhm.grammar import Grammar, check_symbols, check_trees, encode, fin
 from hierlib.rhm.theory import sample_complexity
 
 __all__ = [
-    "Pair", "counts", "covariance", "distance_ratio", "draws", "joint", "masked_gradient", "population_covariance",
-    "ratios", "threshold",
+    "Pair", "counts", "covariance", "distance_ratio", "draws", "joint", "population_covariance", "ratios", "threshold",
 ]
 
 
@@ -33,7 +32,7 @@ class Pair:
     k
         Level of the symbol that writes the tuple, 1 … L − 1.
     node
-        Which level-(k+1) node of the string is the common ancestor, 0 … s^(L−k−1) − 1.
+        Which level-(k+1) node of the string is the common ancestor, 0 … s^(L−k−1) − 1; None: all of them, pooled.
     child, sibling
         Which of its children writes the tuple, and below which of them the context is; not the same.
     level
@@ -43,7 +42,7 @@ class Pair:
     """
 
     k: int
-    node: int = 0
+    node: int | None = 0
     child: int = 0
     sibling: int = 1
     level: int = 0
@@ -53,10 +52,15 @@ class Pair:
         """Return the pair, of plain integers, if the trees of `g` have it, else raise ``ValueError``."""
         k = checks.integer("k", self.k, low=1, high=g.L - 1)
         level = checks.integer("level", self.level, low=0, high=k)
-        ends = {"node": g.s ** (g.L - k - 1), "child": g.s, "sibling": g.s, "slot": g.s ** (k - level)}
+        ends = {"child": g.s, "sibling": g.s, "slot": g.s ** (k - level)}
+        ends |= {} if self.node is None else {"node": g.s ** (g.L - k - 1)}
         at = {name: checks.integer(name, getattr(self, name), 0, end - 1) for name, end in ends.items()}
         checks.require(at["child"] != at["sibling"], "sibling", at["sibling"], "another child than the tuple's")
-        return Pair(k, level=level, **at)
+        return Pair(k, level=level, **{"node": None} | at)
+
+    def nodes(self, g: Grammar) -> range:
+        """Return the nodes that are common ancestors in a string of `g`: one, or all of the level."""
+        return range(g.s ** (g.L - self.k - 1)) if self.node is None else range(self.node, self.node + 1)
 
 
 def contingency(
@@ -92,8 +96,8 @@ def joint(g: Grammar, pair: Pair) -> Float[Tensor, "vm v"]:
         For a pair that the trees of `g` do not have.
     """
     pair = pair.check(g)
-    ancestor = torch.full((g.v,), 1 / g.v, dtype=torch.float64, device=g.rules.device)
-    ancestor, rules = _descend(ancestor, g.rules[pair.k + 1:], pair.node), g.rules[pair.k]
+    root, rules = torch.full((g.v,), 1 / g.v, dtype=torch.float64, device=g.rules.device), g.rules[pair.k]
+    ancestor = torch.stack([_descend(root, g.rules[pair.k + 1:], node) for node in pair.nodes(g)]).mean(0)
     place = rules[..., pair.child] * g.v + rules[..., pair.sibling]                # of every rule: (a, b)
     law = ancestor.new_zeros(g.v * g.v).index_add_(0, place.flatten(), (ancestor / g.m).repeat_interleave(g.m))
     law = _descend(law.view(g.v, g.v), g.rules[pair.level:pair.k], pair.slot)      # from P(a, b) to P(a, ν)
@@ -108,13 +112,13 @@ def counts(g: Grammar, trees: list[Int[Tensor, "n _"]], pair: Pair) -> Int[Tenso
     pair = pair.check(g)
     check_trees(g, trees, len(trees[0]) if trees else 0)
     codes, order = encode(g.rules[pair.k - 1], g.v).flatten().to(trees[0].device).sort()
-    tuples = trees[pair.k - 1].unflatten(1, (-1, g.s))[:, pair.node * g.s + pair.child]
-    below = g.s ** (pair.k - pair.level)
-    context = trees[pair.level][:, (pair.node * g.s + pair.sibling) * below + pair.slot]
-    check_symbols("trees", torch.cat([tuples, context[:, None]], 1), g.v)
+    below, nodes = g.s ** (pair.k - pair.level), torch.tensor(pair.nodes(g), device=trees[0].device)
+    tuples = trees[pair.k - 1].unflatten(1, (-1, g.s))[:, nodes * g.s + pair.child]
+    context = trees[pair.level][:, (nodes * g.s + pair.sibling) * below + pair.slot]
+    check_symbols("trees", torch.cat([tuples, context[..., None]], -1).flatten(1), g.v)
     place, known = find(codes, tuples, g.v)
     checks.require(bool(known.all()), "trees", "a tuple that is no rule", f"derivations of {g}")
-    return contingency(order[place], context, g.v * g.m, g.v)
+    return contingency(order[place].flatten(), context.flatten(), g.v * g.m, g.v)
 
 
 def draws(law: Float[Tensor, "rows columns"], sizes: list[int], *, seed: Seed = 0) -> Int[Tensor, "sizes rows columns"]:
@@ -206,17 +210,19 @@ def distance_ratio(C: Float[Tensor, "*batch rows columns"], parents: Int[Tensor,
 def ratios(g: Grammar, pair: Pair, sizes: list[int], *, seed: Seed = 0) -> Float[Tensor, " sizes"]:
     """Return R of one growing data set at each number of strings P; about 1/(1 + P/P*).
 
-    Errors as :func:`joint`, :func:`draws` and :func:`distance_ratio`. Source: Favero et al. 2025.
+    A pooled pair is counted at all of its nodes, as if they were independent. Errors as :func:`joint`, :func:`draws`
+    and :func:`distance_ratio`. Source: Favero et al. 2025.
     """
     parents = torch.arange(g.v, device=g.rules.device).repeat_interleave(g.m)
+    sizes = [checks.integer("sizes", P, low=0) * len(pair.check(g).nodes(g)) for P in sizes]
     return distance_ratio(covariance(draws(joint(g, pair), sizes, seed=seed)), parents)
 
 
 def threshold(g: Grammar, pair: Pair, *, at: float = 0.5, seed: Seed = 0) -> float:
     """Return the number of strings P at which R of a growing data set falls to `at`.
 
-    R is measured in steps of √2 from 1/64 to 64 times v m^(k+2−level)/(1 − f), where theory puts R = 1/2, and
-    interpolated in ln P. NaN where it does not cross `at` there. Source: Favero et al. 2025 (criterion).
+    R is measured in steps of √2 from 1/64 to 64 times v m^(k+2−level)/(1 − f), or what theory has for a pooled pair in
+    its place, and interpolated in ln P. NaN where it does not cross `at` there. Source: Favero et al. 2025 (criterion).
 
     Raises
     ------
@@ -224,40 +230,8 @@ def threshold(g: Grammar, pair: Pair, *, at: float = 0.5, seed: Seed = 0) -> flo
         For `at` outside (0, 1), m = 1 (no synonyms), f = 1 (no correlations), or as :func:`joint`.
     """
     at, pair = checks.real("at", at, 1e-9, 1 - 1e-9), pair.check(g)
-    expected = sample_complexity(max(pair.k - pair.level, 1) + 1, v=g.v, m=g.m, s=g.s)
+    below = g.L - pair.k - 1 if pair.node is None else 0
+    expected = sample_complexity(max(pair.k - pair.level, 1) + 1, v=g.v, m=g.m, s=g.s, below=below)
     expected /= g.m if pair.level == pair.k else 1
     sizes = sorted({max(round(expected * 2 ** (i / 2)), 1) for i in range(-12, 13)})
     return float(crossing(sizes, 1 - ratios(g, pair, sizes, seed=seed).cpu(), 1 - at, log=True))
-
-
-def masked_gradient(
-    counts: Tensor, bias: Float[Tensor, " columns"] | None = None
-) -> Float[Tensor, "*batch rows columns"]:
-    """Return the gradient ∂CE/∂W[μ, ν] at W = 0 of a linear predictor of a masked context from the tuple seen.
-
-    The logits are W[μ, ν] + b[ν], the loss is the mean cross-entropy over the strings that were counted. Then
-
-        ∂CE/∂W[μ, ν] = −(P̂(μ, ν) − P̂(μ) softmax(b)[ν]).
-
-    With the bias trained first, softmax(b) = P̂(ν), one step from W = 0 writes the empirical covariance into the
-    weights, W = η Ĉ, exactly. With b = 0 it adds the term η P̂(μ) (P̂(ν) − 1/v) of rank one, which says how frequent
-    tuple and context are, and not how they go together. For the common ancestor at the root its share in the squared
-    distances of rows is (1 − f) m^k/(v (m − 1)) of the covariance's: little for k = 1, but it wins at large k.
-    Source: after Favero et al. 2025.
-
-    Parameters
-    ----------
-    counts
-        Counts or weights ``(…, rows, columns)`` of tuple and context.
-    bias
-        ``(columns,)``; None: zero.
-
-    Raises
-    ------
-    ValueError
-        Where nothing was counted, or for a bias of another length.
-    """
-    bias = torch.zeros(counts.shape[-1], device=counts.device) if bias is None else bias
-    checks.require(bias.shape == counts.shape[-1:], "bias", tuple(bias.shape), f"of shape ({counts.shape[-1]},)")
-    law = _law(counts)
-    return law.sum(-1, keepdim=True) * bias.double().softmax(-1) - law

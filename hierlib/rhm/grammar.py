@@ -243,6 +243,47 @@ class Grammar:
             trees.append(written.view(len(draws), self.s * choice.shape[1]))
         return trees[::-1]
 
+    def exchange(
+        self, trees: list[Int[Tensor, "n _"]], level: int, *, node: int = 0, synonym: bool = True, seed: Seed = 0
+    ) -> Int[Tensor, "n d"]:
+        """Return the strings with one node written anew, by another rule of its symbol or by one of another symbol.
+
+        The new rule is drawn from all m − 1 others of the symbol or, without `synonym`, from those of all other
+        symbols; what is below it is drawn as in :meth:`sample`. The rest of the string is kept, so that a synonym
+        leaves it in the grammar, and another symbol in general does not.
+
+        Parameters
+        ----------
+        trees
+            Derivations, as from :meth:`sample`.
+        level, node
+            Which node is written anew: its level, 1 … L, and its place there.
+        synonym
+            Whether by a rule of the same symbol.
+        seed
+            Integer or CPU ``torch.Generator``.
+
+        Raises
+        ------
+        ValueError
+            For trees of another grammar, a node that they do not have, m = 1 with `synonym`, or a bad seed.
+        """
+        level = checks.integer("level", level, low=1, high=self.L)
+        node = checks.integer("node", node, 0, self.widths[level] - 1)
+        checks.require(self.m > 1 or not synonym, "m", self.m, "at least 2, for a symbol to have synonyms")
+        check_trees(self, trees, len(trees[0]) if trees else 0)
+        (x, *_), gen, below = trees, generator(seed, "Grammar.exchange"), Grammar(self.rules[:level])
+        draws, (symbol, rule) = below._draw(len(x), gen), torch.rand(2, len(x), generator=gen, dtype=torch.float64)
+        own, children = trees[level][:, node], trees[level - 1][:, node * self.s:(node + 1) * self.s]
+        used = (self.rules[level - 1].to(own.device)[own] == children[:, None]).all(-1).long().argmax(1).cpu()
+        own = own.cpu()
+        if synonym:                               # another rule: the one in use, and so many places further
+            draws[:, 0], draws[:, 1] = own * self.m, (used + 1 + (rule * (self.m - 1)).long()) % self.m
+        else:
+            draws[:, 0] = (own + 1 + (symbol * (self.v - 1)).long()) % self.v * self.m
+        start, new = node * self.s**level, below._derive(draws)[0].to(x.device)
+        return torch.cat([x[:, :start], new, x[:, start + self.s**level:]], 1)
+
     def climb(self, x: Int[Tensor, "n d"]) -> list[tuple[Int[Tensor, "n _"], Bool[Tensor, "n _"]]]:
         """Parse any strings as far as they follow the rules.
 

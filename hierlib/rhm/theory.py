@@ -19,14 +19,16 @@ root (uniform):
    Σ_b C(a, b) = 0, only Var n_b − Cov(n_b, n_b') = m/v counts: Var C(a, c) = v Var C(a, b) m/(v m²), less by m.
 3. From a symbol to one of its m equally likely rules: C(μ, ·) = C(a, ·)/m, variance less by m².
 
-Hence (1 − f)/(v³ m^(k+3)) for a tuple and a token k levels below the sibling, and (1 − f)/(v³ m^(2l−1)) for two
-tokens. The empirical P̂(μ, ν) of P strings has variance P(μ) P(ν)/P = 1/(v² m P); the two are equal at
+Hence (1 − f)/(v³ m^(k+3)) for a tuple and a token k levels below the sibling (and (1 − f)/(v³ m^(2l−1)) for two
+tokens). The empirical P̂(μ, ν) of P strings has variance P(μ) P(ν)/P = 1/(v² m P); the two are equal at
 P = v m^(k+2)/(1 − f). The mean squared distance of the covariances of synonyms, over that of other tuples, is
 R = 1/(1 + P/P*).
 
 At finite v centring takes away about a share (k + 2)/v. Where the common ancestor lies j levels below the root it
 is not uniform: the relative variance of its probabilities obeys x_0 = 0, x_(j+1) = (1 − f + x_j)/m, and 1 − f in
-step 1 becomes 1 − f + x_j = (1 − f)(1 + 1/m + … + 1/m^j).
+step 1 becomes 1 − f + x_j = (1 − f)(1 + 1/m + … + 1/m^j). Statistics that are pooled over the s^j nodes of a string at
+this depth see the mean of their laws: the parts in which these differ are averaged, x̄_(j+1) = (1 − f + x̄_j)/(s m), as
+the s places of a rule are nearly independent, which leaves (1 − f)(1 + 1/(s m) + … + 1/(s m)^j).
 
 Sources: Sclocchi, Favero, Wyart 2024 (maps and ν, derived anew in the chapter *Phase transition*, as the paper's
 body was not at hand); Sclocchi, Favero, Levi, Wyart 2025 (dynamical correlations). Favero, Sclocchi, Cagnetta,
@@ -48,7 +50,7 @@ from hierlib.lab.types import Numbers
 __all__ = [
     "Beliefs", "Lists", "Transition", "beliefs", "correlation_exponent", "correlations", "covariance_variance",
     "downward_map", "exponent", "latent_sample_complexity", "masking_limit", "sample_complexity", "sampling_variance",
-    "survival", "susceptibility", "token_covariance_variance", "transition", "upward_map", "upward_slope", "window",
+    "survival", "susceptibility", "transition", "upward_map", "upward_slope", "window",
 ]
 
 
@@ -372,15 +374,6 @@ def covariance_variance(k: int, *, v: float, m: float, s: int, below: int = 0) -
     return rest / (v**3 * m ** (k + 3))
 
 
-def token_covariance_variance(l: int, *, v: float, m: float, s: int, below: int = 0) -> float:
-    """Return Var C(ν, ν') = (1 − f)/(v³ m^(2l−1)) of two tokens whose common ancestor is at level l ≥ 1.
-
-    `below` and errors as :func:`covariance_variance`. Source: Cagnetta, Wyart 2024.
-    """
-    l, v, m, rest = _level("l", l, v, m, s, below)
-    return rest / (v**3 * m ** (2 * l - 1))
-
-
 def sampling_variance(P: Numbers, *, v: float, m: float, s: int) -> Numbers:
     """Return 1/(v² m P), the variance of the empirical P̂(μ, ν) of P strings about its mean, shape of P.
 
@@ -395,13 +388,16 @@ def sampling_variance(P: Numbers, *, v: float, m: float, s: int) -> Numbers:
     return 1 / (v**2 * m * _array("P", P, "positive", lambda P: P > 0))
 
 
-def sample_complexity(level: int, *, v: float, m: float, s: int) -> float:
+def sample_complexity(level: int, *, v: float, m: float, s: int, below: int = 0) -> float:
     """Return P*_l, the number of strings from which the rules of level l can be learnt through token contexts.
 
     P*_1 = v m, as the tuples of tokens need only be seen (for all of them to be, a factor ln(v m) more). For l ≥ 2
     the tuples below must first be grouped into synonyms, by their covariances with tokens:
     P*_l = v m^(l+1)/(1 − f), where the variances of :func:`covariance_variance` (k = l − 1) and
-    :func:`sampling_variance` are equal. Source: after Favero et al. 2025.
+    :func:`sampling_variance` are equal. This is for level l at the root. Below it a string has s^below nodes of the
+    level, and statistics that do not tell them apart have so many times the data; averaged over the nodes, the signal
+    is stronger by 1 + 1/(s m) + … + 1/(s m)^below. Both divide P*_l; s^below alone divides P*_1. Source: after Favero
+    et al. 2025; `below` is this book's.
 
     Raises
     ------
@@ -413,9 +409,12 @@ def sample_complexity(level: int, *, v: float, m: float, s: int) -> float:
     --------
     >>> [round(sample_complexity(l, v=12, m=3, s=2)) for l in (1, 2, 3)]
     [36, 432, 1296]
+    >>> [round(sample_complexity(l, v=12, m=3, s=2, below=3 - l)) for l in (1, 2, 3)]
+    [9, 185, 1296]
     """
-    level, v, m, _ = _level("level", level, v, m, s)
-    return v * m if level == 1 else latent_sample_complexity(v=v, m=m, s=s) * m ** (level - 2)
+    (level, v, m, _), s, below = _level("level", level, v, m, s, below), int(s), int(below)
+    pooled = s**below * sum((s * m) ** -j for j in range(below + 1))
+    return v * m / s**below if level == 1 else latent_sample_complexity(v=v, m=m, s=s) * m ** (level - 2) / pooled
 
 
 def latent_sample_complexity(*, v: float, m: float, s: int) -> float:

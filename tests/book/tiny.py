@@ -19,10 +19,11 @@ _SIM = {
 _CLUSTERS = {
     "grid": "{2: (8, 32, 128), 3: (64, 16)}", "n_seeds": "1", "steps": "15", "width": "8", "n_generated": "50",
     "n_compared": "1", "T": "5", "n_reverse": "20", "n_trap": "1", "n_exact": "20", "movie_steps": "12",
-    "n_movies": "1", "fractions": "(0.5, 1.0)", "n_turned": "4", "n_samples": "8", "memory_P": "(16, 8)",
-    "n_memories": "1", "overfit_steps": "5", "d_text": "8", "P_text": "(8, 32)", "text_steps": "8", "n_written": "16",
+    "n_movies": "1", "narrow": "4", "wide": "{8: (16, 64)}", "deep": "(16, 64)", "n_exchanged": "5", "n_masked": "30",
+    "P_few": "16", "onset_below": "(0, 1)", "memory_P": "(16, 8)", "n_memories": "1", "overfit_steps": "5",
+    "d_text": "8", "P_text": "(8, 32)", "text_steps": "8", "n_written": "16",
     "n_chains": "16", "orders": "(1, 3)", "signal_v": "(64,)", "n_signal": "1", "n_grammars": "1", "n_counted": "1",
-    "n_flow": "300", "counting": "((dict(v=6, m=2, s=2, L=2), (4, 16)), (dict(v=6, m=3, s=2, L=3), (16, 64)))",
+    "counting": "((dict(v=6, m=2, s=2, L=2), (4, 16)), (dict(v=6, m=3, s=2, L=3), (16, 64)))",
 }
 
 #: chapter -> what is different -> name -> value, at quick scale
@@ -57,7 +58,8 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "m_one": "5", "n_seeds": "{3: 2, 9: 1}", "steps": "{5: 20}", "n_compared": "2", "n_movies": "2",
             "memory_P": "(4, 12)", "n_memories": "2", "memory_share": "0.05", "batch": "64", "onset_v": "9",
             "onset_k": "(2,)", "onset_m": "(5,)", "signal_v": "(20, 30)", "signal_m": "(9, 4)", "signal_k": "(1, 4)",
-            "counting": "((dict(v=6, m=2, s=3, L=2), (8, 4)),)", "flow_at": "dict(v=5, m=3, s=3)", "flow_L": "3",
+            "counting": "((dict(v=6, m=2, s=3, L=2), (8, 4)),)", "wide": "{9: (20, 60)}", "onset_below": "(0,)",
+            "narrow": "6",
             "n_grammars": "2", "text_steps": "20", "n_scenes": "3", "P_text": "(5, 9, 30)", "reach": "4",
             "beyond": "(9,)",
         },
@@ -125,6 +127,7 @@ PAPER: dict[str, dict[str, str]] = {
     },
     "hierarchical-clustering": _CLUSTERS | {
         "grid": "{2: (8, 32, 128), 3: (64, 16), 4: (32,), 5: (32,)}", "deep": "(8, 32)", "n_seeds": "2",
+        "wide": "{8: (16, 64)}",
         "n_compared": "2", "n_memories": "2", "steps": "6", "memory_P": "(8, 4)",
         "text_network": "lambda v: nets.Transformer(v, d_text, width=8, heads=4, layers=4)",
     },

@@ -15,7 +15,6 @@ from hierlib.diffusion.discrete import (
     any_order,
     forward_backward,
     linear_alpha_bar,
-    u_turn_masked,
     variational_loss,
 )
 from hierlib.diffusion.discrete.sampling import categorical
@@ -130,7 +129,6 @@ def test_nothing_masked_nothing_called():
     assert torch.equal(any_order(untouchable, STRINGS, 3, seed=0), STRINGS)
     empty = torch.zeros(0, 4, dtype=torch.int64)
     assert any_order(untouchable, empty, 3, seed=0).shape == (0, 4)
-    assert torch.equal(u_turn_masked(untouchable, STRINGS, 0.0, 3, seed=0), STRINGS)
     assert torch.equal(ancestral(Uniform(3, [1.0, 0.0]), untouchable, x=STRINGS, t=0, seed=0), STRINGS)
     assert torch.equal(forward_backward(Masked(3, [1.0, 0.0]), untouchable, STRINGS, 0, seed=0), STRINGS)
 
@@ -221,21 +219,10 @@ def test_forward_backward_of_independent_tokens(process, t):
     assert len(record) == t
 
 
-def test_masked_u_turn():
-    x0 = torch.zeros(4000, 5, dtype=torch.int64)
-    changed = (u_turn_masked(independent, x0, 0.4, 4, seed=0) != 0).double().mean()
-    assert abs(changed - 0.4 * 0.5) < 4 * math.sqrt(0.2 * 0.8 / x0.numel())
-    counts = torch.bincount(u_turn_masked(independent, x0, 1.0, 4, seed=0).flatten())
-    assert chisquare(counts, P0[:3] * x0.numel()).pvalue > 1e-3
-    x = u_turn_masked(exact(TINY), STRINGS, 0.5, 3, seed=0)
-    assert TINY.is_valid(x).all() and 0.1 < (x != STRINGS).double().mean() < 0.9
-
-
 @pytest.mark.parametrize("process", [Uniform(4, [1.0, 0.5, 0.0]), Masked(4, [1.0, 0.5, 0.0])])
 def test_samplers_are_seeded(process):
     for sampler in (lambda seed: ancestral(process, independent, (50, 3), seed=seed),
-                    lambda seed: forward_backward(process, independent, torch.zeros(50, 3).long(), 2, seed=seed),
-                    lambda seed: u_turn_masked(independent, torch.zeros(50, 3).long(), 0.5, 4, seed=seed)):
+                    lambda seed: forward_backward(process, independent, torch.zeros(50, 3).long(), 2, seed=seed)):
         assert torch.equal(sampler(3), sampler(3)) and not torch.equal(sampler(3), sampler(4))
 
 
@@ -268,7 +255,6 @@ def broken(value, call):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("sampler", [
     lambda denoiser: any_order(denoiser, torch.full((3, 4), 4), 4, per_step=4, seed=0),
-    lambda denoiser: u_turn_masked(denoiser, torch.zeros(3, 4).long(), 1.0, 4, per_step=4, seed=0),
     lambda denoiser: ancestral(Uniform(4, [1.0, 0.5, 0.0]), denoiser, (3, 4), seed=0),
     lambda denoiser: ancestral(Masked(4, [1.0, 0.0]), denoiser, (3, 4), seed=0),
     lambda denoiser: forward_backward(Uniform(4, [1.0, 0.5]), denoiser, torch.zeros(3, 4).long(), 1, seed=0),
@@ -339,8 +325,6 @@ U, X = Uniform(4, [1.0, 0.5, 0.0]), torch.zeros(2, 3, dtype=torch.int64)
     (lambda: any_order(lambda q: q[..., 0], X + 4, 4, seed=0), "denoiser"),
     (lambda: forward_backward(U, independent, X + 4, 1, seed=0), "x0"),
     (lambda: forward_backward(U, independent, X, 3, seed=0), "t = 3"),
-    (lambda: u_turn_masked(independent, X, 1.5, 4, seed=0), "fraction = 1.5"),
-    (lambda: u_turn_masked(independent, X + 4, 0.5, 4, seed=0), "x0"),
 ])
 def test_bad_input(call, name):
     with pytest.raises(ValueError, match=name):

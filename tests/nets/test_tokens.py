@@ -301,3 +301,16 @@ def test_rows_go_through_in_blocks_without_gradients(net):
     whole = net(likelihood)
     with torch.no_grad():
         assert torch.allclose(net(likelihood), whole, atol=1e-4)
+
+
+def test_activations_are_what_submodules_put_out():
+    net, x = TreeUNet(5, 2, 2, width=6, seed=0), torch.rand(9000, 4, 5)
+    whole, first, embedded = nets.activations(net, x, "", "down_norm.0", "embed")
+    assert torch.equal(whole, net(x)) and first.shape == (9000, 2, 6)          # in blocks, but complete and in order
+    tokens = F.gelu(F.linear(nets.standardise(x), net.embed.weight, net.embed.bias))
+    assert torch.allclose(embedded, F.linear(nets.standardise(x), net.embed.weight, net.embed.bias), atol=1e-6)
+    expected = net.down_norm[0](net.down[0](tokens.unflatten(1, (2, 2)).flatten(2)))
+    assert torch.allclose(first, expected, atol=1e-5)
+    assert not any(module._forward_hooks for module in net.modules())
+    with pytest.raises(AttributeError, match="no attribute `7`"):
+        nets.activations(net, x, "down_norm.7")

@@ -325,3 +325,30 @@ def test_results_can_be_trained_on():
     weight = torch.ones((), requires_grad=True)
     (rhm.marginals(g, random_likelihood(g, 2, seed=0))[0] * weight).sum().backward()
     assert weight.grad == pytest.approx(2 * g.d)
+
+
+@pytest.mark.parametrize("parameters", [(4, 3, 2, 2), (3, 2, 3, 2), (3, 2, 2, 3)])
+def test_truncated_inference_reads_one_subtree_only(parameters):
+    g = Grammar.random(*parameters, seed=1)
+    likelihood = random_likelihood(g, 5, seed=2)
+    for level in range(g.L + 1):
+        found, width = rhm.truncated(g, likelihood, level), g.s**level
+        for start in range(0, g.d, width):
+            own = slice(start, start + width)
+            alone = torch.ones_like(likelihood)
+            alone[:, own] = likelihood[:, own]
+            assert (found[:, own] - enumerate_posterior(g, alone)[0][0][:, own]).abs().max() < 1e-12
+    assert torch.equal(found, rhm.marginals(g, likelihood)[0])
+    with pytest.raises(ValueError, match="level = 4"):
+        rhm.truncated(g, likelihood, 4)
+
+
+def test_truncated_inference_learns_with_the_level():
+    # the mean log loss falls by the mutual information that a level adds
+    g = Grammar.random(8, 3, 2, 3, seed=0)
+    x = g.sample(2000, seed=1)[0]
+    likelihood = channels.masking(x, 0.5, g.v, seed=2)
+    p = torch.stack([rhm.truncated(g, likelihood, level) for level in range(4)]).double()
+    loss = -p.gather(-1, x[None, ..., None].expand(4, -1, -1, 1)).log().mean((1, 2, 3))
+    between = (p[1:] * (p[1:].clamp(min=1e-30) / p[:-1].clamp(min=1e-30)).log()).sum(-1).mean((1, 2))
+    assert (-loss.diff()).tolist() == pytest.approx(between.tolist(), rel=0.12) and between.min() > 0.02

@@ -166,3 +166,46 @@ def test_strings_outside_the_grammar_are_named():
         Grammar.random(8, 8, 2, 4).enumerate()
     with pytest.raises(ValueError, match="n = -1"):
         g.sample(-1)
+
+
+@pytest.mark.parametrize("parameters", [(5, 3, 2, 3), (4, 2, 3, 2), (6, 6, 2, 2)])
+def test_exchange_of_synonyms(parameters):
+    g = Grammar.random(*parameters, seed=0)
+    trees = g.sample(300, seed=1)
+    for level in range(1, g.L + 1):
+        for node in (0, g.widths[level] - 1):
+            for synonym in (True, False):
+                x = g.exchange(trees, level, node=node, synonym=synonym, seed=2)
+                own = slice(node * g.s**level, (node + 1) * g.s**level)
+                rest = [i for i in range(g.d) if not own.start <= i < own.stop]
+                assert torch.equal(x[:, rest], trees[0][:, rest])
+                symbols, ok = g.climb(x)[level]
+                assert ok.all() and bool(((symbols == trees[level])[:, node] == synonym).all())
+                new, old = (t[:, node * g.s:(node + 1) * g.s] for t in (g.climb(x)[level - 1][0], trees[level - 1]))
+                assert (new != old).any(1).all()
+                assert not synonym or g.is_valid(x).all()
+
+
+def test_exchange_draws_all_other_rules_alike():
+    g = Grammar.random(4, 4, 2, 1, seed=0)
+    trees = [t.expand(12_000, -1) for t in g.sample(1, seed=3)]
+    own, code = int(trees[1][0, 0]), grammar.encode(g.rules[0], 4)
+    for synonym, n in ((True, 3), (False, 12)):
+        seen = grammar.encode(g.exchange(trees, 1, synonym=synonym, seed=0), 4)
+        of = code[own] if synonym else torch.cat([code[:own], code[own + 1:]])
+        counts = torch.stack([(seen == c).sum() for c in of.flatten()])
+        counts = counts[counts > 0]
+        assert len(counts) == n and counts.sum() == len(seen)
+        assert stats.chisquare(counts.numpy()).pvalue > 1e-3
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize(("call", "name"), [
+    (lambda g: g.exchange(g.sample(3), 0), "level = 0"),
+    (lambda g: g.exchange(g.sample(3), 2, node=1), "node = 1"),
+    (lambda g: g.exchange(g.sample(3)[:1], 1), "trees"),
+    (lambda g: Grammar.random(4, 1, 2, 2).exchange(g.sample(3), 1), "m = 1"),
+])
+def test_exchange_refuses(call, name):
+    with pytest.raises(ValueError, match=name):
+        call(Grammar.random(4, 2, 2, 2, seed=0))

@@ -217,6 +217,7 @@ def test_susceptibility_without_noise_is_that_of_single_changes():
     (lambda: theory.beliefs(1.2, v=8, m=2, s=2, L=2), "epsilon"),
     (lambda: theory.beliefs(0.2, v=8, m=2, s=2, L=0), "L = 0"),
     (lambda: theory.exponent(v=32, m=20, s=2), "window"),
+    (lambda: theory.sample_complexity(2, v=12, m=3, s=2, below=-1), "below = -1"),
 ])
 def test_bad_input(call, name):
     with pytest.raises(ValueError, match=name):
@@ -234,10 +235,12 @@ def test_sample_complexities_by_hand():
     assert [theory.sample_complexity(l, **RHM) for l in (1, 2, 3)] == pytest.approx([36, 432, 1296])
     assert theory.latent_sample_complexity(**RHM) == pytest.approx(432)
     assert theory.covariance_variance(2, **RHM) == pytest.approx(0.75 / (1728 * 243))
-    assert theory.token_covariance_variance(2, **RHM) == pytest.approx(0.75 / (1728 * 27))
     assert theory.sampling_variance([1, 1000], **RHM) == pytest.approx([1 / 432, 1 / 432000])
     assert theory.covariance_variance(1, **RHM, below=2) == pytest.approx(0.75 / (1728 * 81) * (1 + 1 / 3 + 1 / 9))
     assert theory.sample_complexity(2, v=8, m=8, s=3) == pytest.approx(8**4 * 8 / 7)      # f = 8/64
+    # below the root: 4 times the data for level 1, twice the data and 1 + 1/6 of the signal for level 2
+    assert [theory.sample_complexity(l, **RHM, below=3 - l) for l in (1, 2, 3)] == pytest.approx([9, 432 * 3 / 7, 1296])
+    assert theory.sample_complexity(2, **RHM, below=2) == pytest.approx(432 / 4 / (1 + 1 / 6 + 1 / 36))
 
 
 @pytest.mark.parametrize("s", [2, 3])
@@ -275,19 +278,19 @@ def test_an_ancestor_below_the_root_strengthens_the_signal(m):
         assert gain == pytest.approx(predicted[0] / predicted[1], rel=0.06)
 
 
-@pytest.mark.parametrize("l", [1, 2, 3])
-def test_variance_of_two_tokens(l):
-    squares = []
-    for seed in range(8):
-        g = Grammar.random(64, 8, 2, l, seed)
-        hot = torch.nn.functional.one_hot(g.rules, g.v).double()         # (L, parent, rule, place, child)
-        law = torch.einsum("prb,prc->bc", hot[l - 1, :, :, 0], hot[l - 1, :, :, 1]) / (g.v * g.m)
-        for level in range(l - 2, -1, -1):                               # leftmost tokens of both subtrees
-            step = hot[level, :, :, 0].mean(1)
-            law = step.T @ law @ step
-        squares.append(float(contexts.covariance(law).square().mean()))
-    ratio = np.mean(squares) / theory.token_covariance_variance(l, v=64, m=8, s=2)
-    assert ratio == pytest.approx(1 - 2 * l / 64, abs=0.06)
+@pytest.mark.parametrize(("m", "s"), [(2, 2), (4, 2), (6, 3)])
+def test_pooling_over_the_nodes_of_a_level(m, s):
+    def pooled(k, below, **of):
+        return mean_square(32, m, s, k, below=below, node=None, **of)
+
+    gain = [pooled(1, below, replicas=40) / pooled(1, 0, replicas=40) for below in (1, 2)]
+    assert gain == pytest.approx([1 + 1 / (s * m), 1 + 1 / (s * m) + 1 / (s * m) ** 2], rel=0.05)
+    # the number of strings falls by this and by the number of nodes
+    for below in (1, 2):
+        P = [contexts.threshold(Grammar.random(32, m, s, 2 + below, q), Pair(1, node=None), seed=q) for q in range(30)]
+        ratio = np.array(P) / theory.sample_complexity(2, v=32, m=m, s=s, below=below)
+        error = ratio.std(ddof=1) / 30**0.5
+        assert abs(ratio.mean() - 1.04) < 3.5 * error and error < 0.06          # 1/(1 − 3/v) at this v, less for k = 1
 
 
 def test_sampling_variance_is_that_of_counts():
@@ -308,7 +311,6 @@ def test_sampling_variance_is_that_of_counts():
     (lambda: theory.latent_sample_complexity(v=4, m=16, s=3), "m = 16"),
     (lambda: theory.covariance_variance(0, **RHM), "k = 0"),
     (lambda: theory.covariance_variance(1, **RHM, below=-1), "below = -1"),
-    (lambda: theory.token_covariance_variance(0, **RHM), "l = 0"),
     (lambda: theory.sampling_variance(0, **RHM), "P = "),
 ])
 def test_bad_input_of_sample_complexities(call, name):

@@ -37,8 +37,7 @@ def works(d):
            belief.cavity(g, likelihood), channels.epsilon_process(x, 0.3, g.v)]
     yield FLAT.class_posterior(x[:, :6] % 4, x[:, :6] >= 0)
     yield [validity.accuracies(g, x), validity.copies(x, x), dynamics.correlations(same, 2)]
-    yield [contexts.joint(g, PAIR), contexts.counts(g, trees, PAIR), contexts.population_covariance(g, PAIR),
-           contexts.masked_gradient(contexts.joint(g, PAIR))]
+    yield [contexts.joint(g, PAIR), contexts.counts(g, trees, PAIR), contexts.population_covariance(g, PAIR)]
     yield [clustering.fit(trees[0], 5, 2).labels, CLUSTERS.parse(x), CLUSTERS.score(G)]
     yield coherence.by_level(trees[0], trees[0].flip(0), v=5, s=2).value
     made = cumulants.MixedCumulantModel(6)

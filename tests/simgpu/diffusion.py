@@ -88,7 +88,6 @@ def check_discrete():
     both(lambda d: discrete.any_order_loss(net, S.to(d), 4, seed=1))
     for per_step in (1, 2):
         both(lambda d: discrete.any_order(net, torch.full((3, 5), 4, device=d), 4, seed=1, per_step=per_step))
-        both(lambda d: discrete.u_turn_masked(net, S.to(d), 0.5, 4, seed=1, per_step=per_step))
 
 
 def check_discrete_samplers_do_not_wait():

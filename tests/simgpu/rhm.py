@@ -26,6 +26,8 @@ def check_grammar():
         assert all(torch.equal(a, b) for a, b in zip(g.parse(trees[0]), trees, strict=True))
         assert bool(g.is_valid(trees[0]).all()) and g.is_valid(trees[0]).is_cuda
         both(lambda d: g.climb(trees[0].to(d).flip(1)))
+        for synonym in (True, False):
+            both(lambda d: g.exchange([t.to(d) for t in trees], 1, node=2, synonym=synonym, seed=3))
     both(lambda d: rhm.Grammar.random(2, 2, 2, 2).to(d).enumerate())
     for g in (G, there):
         try:
@@ -46,6 +48,7 @@ def check_belief():
         for dtype in (torch.float32, torch.float64):
             for law in (rhm.marginals, belief.cavity, rhm.log_evidence, rhm.sample_posterior):
                 both(lambda d: law(g(d), noisy(d, dtype=dtype)))
+    both(lambda d: rhm.truncated(G, noisy(d), 1))
     both(lambda d: rhm.marginals(G, noisy(d) * 1e-30))                             # again, in float64
     both(lambda d: rhm.log_evidence(G, noisy(d) * 1e-30, block=5))
     for bad in (torch.zeros(2, G.d, G.v), torch.eye(G.v)[torch.tensor([[0, 1] * 4, [2, 2] * 4])]):
@@ -116,8 +119,6 @@ def check_contexts():
     both(lambda d: contexts.population_covariance(G.to(d), pair))
     both(lambda d: contexts.ratios(G.to(d), pair, [10, 100, 1000], seed=1))
     both(lambda d: contexts.threshold(G.to(d), contexts.Pair(1), seed=1))
-    both(lambda d: contexts.masked_gradient(draws.to(d)))
-    both(lambda d: contexts.masked_gradient(draws.to(d), torch.ones(G.v, device=d)))
 
 
 def check_clustering():

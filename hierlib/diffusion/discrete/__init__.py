@@ -9,7 +9,7 @@ are (n,) for one denoiser, (E, n) for an ensemble of E.
 from hierlib.diffusion.discrete.base import Process, linear_alpha_bar
 from hierlib.diffusion.discrete.losses import any_order_loss, variational_loss
 from hierlib.diffusion.discrete.processes import Masked, Uniform
-from hierlib.diffusion.discrete.sampling import ancestral, any_order, forward_backward, u_turn_masked
+from hierlib.diffusion.discrete.sampling import ancestral, any_order, forward_backward
 
 __all__ = ["Masked", "Process", "Uniform", "ancestral", "any_order", "any_order_loss", "forward_backward",
-           "linear_alpha_bar", "u_turn_masked", "variational_loss"]
+           "linear_alpha_bar", "variational_loss"]

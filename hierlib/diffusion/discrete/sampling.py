@@ -10,7 +10,7 @@ from hierlib.lab import checks, generator
 from hierlib.lab.seeds import Seed
 from hierlib.lab.types import Float, Int, Tensor
 
-__all__ = ["ancestral", "any_order", "forward_backward", "u_turn_masked"]
+__all__ = ["ancestral", "any_order", "forward_backward"]
 
 
 def categorical(p: Float[Tensor, "*shape k"], uniform: Float[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
@@ -170,18 +170,3 @@ def forward_backward(
     gen = generator(seed, "forward_backward")
     x_t = process.noised(x0, t, seed=gen)
     return ancestral(process, denoiser, x=x_t, t=t, seed=gen, dtype=dtype)
-
-
-def u_turn_masked(
-    denoiser: Denoiser, x0: Int[Tensor, "*lead d"], fraction: float, v: int, *, seed: Seed, per_step: int = 1,
-    dtype: torch.dtype = torch.float32,
-) -> Int[Tensor, "*lead d"]:
-    """Mask each token with probability `fraction` and fill the gaps in random order: a U-turn of masked diffusion.
-
-    Parameters and errors as :func:`any_order`; `x0` holds symbols 0 … v−1 and `fraction` is in [0, 1]. Source:
-    Sclocchi et al. 2025 (masking diffusion).
-    """
-    fraction, gen = checks.real("fraction", fraction, 0.0, 1.0), generator(seed, "u_turn_masked")
-    symbols("x0", x0, v, wait=True)
-    lost = torch.rand(x0.shape, generator=gen, dtype=torch.float64) < fraction
-    return any_order(denoiser, x0.masked_fill(lost.to(x0.device), v), v, seed=gen, per_step=per_step, dtype=dtype)
