@@ -23,7 +23,8 @@ _CLUSTERS = {
     "memory_steps": "16", "n_memories": "1", "overfit_steps": "5", "P_trap": "16", "trap_batch": "8", "trap_steps": "3",
     "d_text": "8", "P_text": "(8, 32)", "text_steps": "8", "n_written": "16", "n_held_out": "40", "n_turned_texts": "2",
     "n_writers": "2", "n_chains": "16", "orders": "(1, 3)", "signal_v": "(64,)", "n_signal": "1", "n_grammars": "1",
-    "n_counted": "1", "n_flow": "300", "counting": "((dict(v=6, m=2, s=2, L=2), (4, 16)), (dict(v=6, m=3, s=2, L=3), (16, 64)))",
+    "n_counted": "1", "n_flow": "300",
+    "counting": "((dict(v=6, m=2, s=2, L=2), (4, 16)), (dict(v=6, m=3, s=2, L=3), (16, 64)))",
 }
 
 #: chapter -> what is different -> name -> value, at quick scale
@@ -56,7 +57,8 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "memory_P": "{8: (4, 12, 20), 3: (9, 4, 5)}",
             "n_memories": "2", "memory_share": "0.05", "memory_steps": "90", "P_trap": "10**6", "n_masks": "3",
             "n_fills": "3", "text_fractions": "(0.7,)", "turn_reach": "20", "n_writers": "1", "orders": "(2, 4, 12)",
-            "batch": "64", "onset_v": "9", "onset_k": "(2,)", "onset_m": "(5,)", "signal_v": "(20, 30)", "signal_m": "(9, 4)", "signal_k": "(1, 4)",
+            "batch": "64", "onset_v": "9", "onset_k": "(2,)", "onset_m": "(5,)", "signal_v": "(20, 30)",
+            "signal_m": "(9, 4)", "signal_k": "(1, 4)",
             "counting": "((dict(v=6, m=2, s=3, L=2), (8, 4)),)", "flow_at": "dict(v=5, m=3, s=3)", "flow_L": "3",
             "n_grammars": "2", "text_steps": "20", "n_scenes": "3", "P_text": "(5, 9, 30)", "reach": "4",
             "beyond": "(9,)",
