@@ -20,9 +20,10 @@ _CLUSTERS = {
     "grid": "{2: (8, 32, 128), 3: (64, 16)}", "n_seeds": "1", "steps": "15", "width": "8", "n_generated": "50",
     "n_compared": "1", "T": "5", "n_reverse": "20", "n_trap": "1", "n_exact": "20", "movie_steps": "12",
     "n_movies": "1", "narrow": "4", "wide": "{8: (16, 64)}", "deep": "(16, 64)", "n_exchanged": "5", "n_masked": "30",
-    "P_few": "16", "onset_below": "(0, 1)", "memory_P": "(16, 8)", "n_memories": "1", "overfit_steps": "5",
-    "d_text": "8", "P_text": "(8, 32)", "text_steps": "8", "n_written": "16",
-    "n_chains": "16", "orders": "(1, 3)", "signal_v": "(64,)", "n_signal": "1", "n_grammars": "1", "n_counted": "1",
+    "P_few": "16", "onset_below": "(0, 1)", "memory_P": "{16: (16, 8)}", "memory_steps": "16", "n_memories": "1",
+    "overfit_steps": "5", "P_trap": "16", "trap_batch": "8", "trap_steps": "3", "d_text": "8", "P_text": "(8, 32)",
+    "text_steps": "8", "n_written": "16", "n_held_out": "40", "n_turned_texts": "2", "n_writers": "2", "n_chains": "16",
+    "orders": "(1, 3)", "signal_v": "(64,)", "n_signal": "1", "n_grammars": "1", "n_counted": "1",
     "counting": "((dict(v=6, m=2, s=2, L=2), (4, 16)), (dict(v=6, m=3, s=2, L=3), (16, 64)))",
 }
 
@@ -52,12 +53,16 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
         },
     },
     "hierarchical-clustering": {
-        "tiny": _CLUSTERS | {"n_generated": "4", "n_scenes": "1", "P_text": "(8,)", "movie_steps": "1", "steps": "1"},
+        "tiny": _CLUSTERS | {"n_generated": "4", "n_scenes": "1", "P_text": "(8,)", "movie_steps": "1",
+                             "steps": "1", "memory_steps": "1"},
         "other": _CLUSTERS | {
             "V": "7", "S": "3", "L": "2", "grid": "{3: (30, 10, 90), 6: (64,), 9: (20,)}", "deep": "(8, 32)",
             "m_one": "5", "n_seeds": "{3: 2, 9: 1}", "steps": "{5: 20}", "n_compared": "2", "n_movies": "2",
-            "memory_P": "(4, 12)", "n_memories": "2", "memory_share": "0.05", "batch": "64", "onset_v": "9",
-            "onset_k": "(2,)", "onset_m": "(5,)", "signal_v": "(20, 30)", "signal_m": "(9, 4)", "signal_k": "(1, 4)",
+            "memory_P": "{8: (4, 12, 20), 3: (9, 4, 5)}",
+            "n_memories": "2", "memory_share": "0.05", "memory_steps": "90", "P_trap": "10**6", "n_masks": "3",
+            "n_fills": "3", "text_fractions": "(0.7,)", "turn_reach": "20", "n_writers": "1", "orders": "(2, 4, 12)",
+            "batch": "64", "onset_v": "9", "onset_k": "(2,)", "onset_m": "(5,)", "signal_v": "(20, 30)",
+            "signal_m": "(9, 4)", "signal_k": "(1, 4)",
             "counting": "((dict(v=6, m=2, s=3, L=2), (8, 4)),)", "wide": "{9: (20, 60)}", "onset_below": "(0,)",
             "narrow": "6",
             "n_grammars": "2", "text_steps": "20", "n_scenes": "3", "P_text": "(5, 9, 30)", "reach": "4",
@@ -128,8 +133,8 @@ PAPER: dict[str, dict[str, str]] = {
     "hierarchical-clustering": _CLUSTERS | {
         "grid": "{2: (8, 32, 128), 3: (64, 16), 4: (32,), 5: (32,)}", "deep": "(8, 32)", "n_seeds": "2",
         "wide": "{8: (16, 64)}",
-        "n_compared": "2", "n_memories": "2", "steps": "6", "memory_P": "(8, 4)",
-        "text_network": "lambda v: nets.Transformer(v, d_text, width=8, heads=4, layers=4)",
+        "n_compared": "2", "n_memories": "2", "steps": "6", "memory_P": "{16: (8, 4), 4: (4, 8)}",
+        "text_network": "lambda v, k: nets.Transformer(v, d_text, width=8, heads=4, layers=4, seed=k)",
     },
     "simplicity-bias": _BIAS | {
         "n_replicas": "3", "dims_u": "(3, 4)", "d_level": "{'u': 4, 'v': 4}", "mlp_steps": "3", "unet_steps": "3",

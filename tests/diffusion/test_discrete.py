@@ -211,6 +211,30 @@ def test_leave_one_out_posterior_makes_the_reverse_step_exact():
         right, plain = (process.posterior(x_t[seen], t, f(q).softmax(-1)) for f in (leave_one_out, exact))
         assert torch.allclose(right, truth, atol=1e-12)
         assert torch.allclose(plain, truth, atol=1e-12) == (kinds == 2)                # the trap is Uniform's alone
+        if kinds == 1:                      # and the other way round where the process is told of a full posterior
+            other = Uniform(3, SCHEDULES[0], full=True)
+            right, wrong = (other.posterior(x_t[seen], t, f(q).softmax(-1)) for f in (exact, leave_one_out))
+            assert torch.allclose(right, truth, atol=1e-12) and not torch.allclose(wrong, truth, atol=1e-2)
+
+
+@pytest.mark.parametrize("table", SCHEDULES)
+def test_step_of_a_full_posterior_is_the_mean_of_the_bridge(table):
+    # oracle: Σ_x0 q(x_{t-1} | x_t, x0) p0(x0), the bridge from explicit transition matrices; any p0
+    process, (steps, products) = Uniform(V, table, full=True), chain(Uniform(V, table))
+    x_t, gen = every(process), torch.Generator().manual_seed(0)
+    for t in range(1, process.T + 1):
+        p0 = torch.rand(len(x_t), 1, V, generator=gen, dtype=torch.float64)
+        p0 = p0 * (products[t][:, x_t[:, 0]].T > 0)[:, None]      # without noise x0 is x_t, whatever was said
+        bridge = torch.stack([products[t - 1][x0] * steps[t][:, x_t[:, 0]].T for x0 in range(V)], 1)
+        bridge = bridge / bridge.sum(-1, keepdim=True).clamp_min(1e-300)
+        truth = torch.einsum("xa,xak->xk", p0[:, 0] / p0.sum(-1), bridge)
+        assert torch.allclose(process.posterior(x_t, t, 5 * p0)[:, 0], truth, atol=1e-12)
+        logits = p0.log().where(p0 > 0, torch.tensor(-80.0, dtype=torch.float64))
+        for x0 in range(V) if table[t] < 1 else ():
+            q = process.posterior(x_t, t, F.one_hot(torch.full_like(x_t, x0), V).double())
+            p = process.posterior(x_t, t, logits.softmax(-1))
+            kl = torch.where(q > 0, q * (q / p).log(), 0.0).sum(-1)
+            assert torch.allclose(process.divergence(torch.full_like(x_t, x0), x_t, t, logits), kl, atol=1e-9)
 
 
 # any-order loss

@@ -74,7 +74,8 @@ def check_discrete():
     masked, uniform = (kind(4, masking(6)) for kind in (discrete.Masked, discrete.Uniform))
     net = lambda q: 3 * q + q.roll(1, -1)
     t = torch.tensor([1, 2, 3, 4, 5, 6])
-    for process in (masked, uniform, discrete.Uniform(4, discrete.linear_alpha_bar(6))):
+    table = discrete.linear_alpha_bar(6)
+    for process in (masked, uniform, discrete.Uniform(4, table), discrete.Uniform(4, table, full=True)):
         for times in (lambda d: 3, lambda d: t, t.to):
             x_t = both(lambda d: process.noised(S.to(d), times(d), seed=1))
             both(lambda d: process.likelihood(x_t.to(d), times(d)))

@@ -34,9 +34,20 @@ class Uniform(Process):
     ``rhm.cavity`` gives it, and :func:`variational_loss` teaches it to a network. The plain posterior p(x0_i | x_t),
     ``rhm.marginals``, which a cross-entropy teaches, counts that evidence twice and generates worse strings.
 
+    For a model of the **full posterior** p(x0_i | x_t) the exact step is Σ_x0 q(x_{t−1} | x_t, x0) p0(x0). It is the
+    step above with p0(a)/λ(a) in the place of p0(a), up to a factor, as q(x_{t−1} | x_t, x0) is the product of the two
+    brackets at p0 = onehot(x0), divided by λ(x0) = P(x_t | x0). So `full` divides p0 by the likelihood.
+
     Parameters and errors as :class:`Process`. Source: Hoogeboom
     et al. 2021 (multinomial diffusion); Austin et al. 2021, eq. 3.
+
+    Parameters
+    ----------
+    full
+        Whether p0, or softmax(logits), is the posterior given all tokens, its own included.
     """
+
+    full: bool = False
 
     @property
     def states(self) -> int:
@@ -59,6 +70,11 @@ class Uniform(Process):
         signal, rest = _columns(p, dtype, signal, (1 - signal) / self.v)
         return signal * p + rest
 
+    def _others(self, x_t: Tensor, t: Time, logits: Tensor) -> Tensor:
+        """Return the logits of a full posterior without what each token of x_t says of itself."""
+        own = self.likelihood(x_t, t, dtype=logits.dtype)
+        return logits - own.clamp_min(torch.finfo(logits.dtype).tiny).log()
+
     @staticmethod
     def _step(now: Tensor, before: Tensor) -> Tensor:
         """Return a_t; 1 where nothing happens, so also where both ᾱ are 0."""
@@ -70,7 +86,8 @@ class Uniform(Process):
         """Return the reverse step of the class's formula; see :meth:`Process.posterior`."""
         now, before = self._checked(x_t, t, p0, "p0")
         a, hot = self._step(now, before)[..., None], F.one_hot(x_t, self.v).to(p0.dtype)
-        prior = self._mix(normalised(p0), before[..., None], p0.dtype)
+        p0 = self._others(x_t, t, p0.log()).softmax(-1) if self.full else normalised(p0)
+        prior = self._mix(p0, before[..., None], p0.dtype)
         p = self._mix(hot, a, p0.dtype) * prior
         keep, = _columns(x_t, p0.dtype, a)              # 1: no noise, x_{t−1} = x_t, whatever p0 says
         return torch.where(keep == 1, hot, p / p.sum(-1, keepdim=True))
@@ -88,6 +105,7 @@ class Uniform(Process):
         a, dtype, v, same = self._step(now, before), logits.dtype, self.v, x0 == x_t
         off, on, low, high, keep, signal = _columns(
             x_t, dtype, (1 - a) / v, a + (1 - a) / v, (1 - before) / v, before + (1 - before) / v, a, before)
+        logits = self._others(x_t, t, logits) if self.full else logits
         prior = torch.logaddexp(logits.log_softmax(-1) + signal.log()[..., None], low.log()[..., None])   # (..., d, v)
         at_0, at_t = (prior.gather(-1, x[..., None]).squeeze(-1) for x in (x0, x_t))
         z = keep * torch.where(same, high, low) + off
