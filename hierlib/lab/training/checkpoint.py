@@ -26,7 +26,7 @@ from hierlib.lab.plain import mapped, scalar
 
 __all__ = ["load", "loadable", "save"]
 
-_HEAD = re.compile(rb"hierlib checkpoint, format 1\n([0-9a-f]{64})\n")
+_HEAD = re.compile(rb"hierlib checkpoint, format 2\n([0-9a-f]{64})\n")
 
 
 def canonical(identity: dict[str, Any]) -> dict[str, str]:
@@ -85,7 +85,7 @@ def save(path: str | os.PathLike, state: dict[str, Any], identity: dict[str, Any
     buffer = io.BytesIO()
     torch.save({"identity": known, "state": loadable(state)}, buffer)
     body = buffer.getbuffer()
-    head = f"hierlib checkpoint, format 1\n{hashlib.sha256(body).hexdigest()}\n".encode()
+    head = f"hierlib checkpoint, format 2\n{hashlib.sha256(body).hexdigest()}\n".encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write(path, head, body)
 

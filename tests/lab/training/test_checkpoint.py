@@ -72,7 +72,7 @@ def test_another_version_and_format_are_refused(tmp_path, monkeypatch):
         patch.setattr(hierlib, "__version__", "99.0")
         with pytest.raises(ValueError, match=r"hierlib = '[\d.]+', here hierlib = '99.0'"):
             checkpoint.load(tmp_path / "a", RUN)
-    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes().replace(b"format 1", b"format 2", 1))
+    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes().replace(b"format 2", b"format 1", 1))
     with pytest.raises(ValueError, match="must be a checkpoint of hierlib"):
         checkpoint.load(tmp_path / "a", RUN)
 
