@@ -20,7 +20,7 @@ from hierlib.lab import checks
 from hierlib.lab.types import Float, Tensor
 from hierlib.sim.task import Task
 
-__all__ = ["Trajectory", "field", "flow", "loss", "one_layer", "ood_loss", "output", "terms"]
+__all__ = ["Trajectory", "field", "flow", "loss", "one_layer", "ood_loss", "ood_slope", "output", "terms"]
 
 State = list[Tensor]                       # matrices that flow together, each (…, rows, columns)
 
@@ -196,6 +196,16 @@ def ood_loss(W: Float[Tensor, "*b1 d d"], probe: Task | Float[Tensor, "*b2 d"]) 
     """
     x = (probe.probe if isinstance(probe, Task) else probe).to(W)
     return (output(W, x) - x).square().sum(-1) / 2
+
+
+def ood_slope(W: Float[Tensor, "*b d d"], a: Float[Tensor, "*c d"], probe: Task | Float[Tensor, "*e d"]) -> Tensor:
+    """Return d ln L/dt = 2 e·V(W)x̂/|e|², e = W x̂ − x̂, of the loss out of distribution in V-time, ``(…)``.
+
+    Its sign tells without any threshold whether that loss is rising. Source: this book.
+    """
+    x = (probe.probe if isinstance(probe, Task) else probe).to(W)
+    e = output(W, x) - x
+    return 2 * (e * output(field(W, a), x)).sum(-1) / e.square().sum(-1)
 
 
 def loss(W: Float[Tensor, "*b1 d d"], a: Task | Float[Tensor, "*b2 d"]) -> Tensor:
