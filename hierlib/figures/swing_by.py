@@ -17,7 +17,7 @@ def swing_by(*, r: float = 0.4, rho: float = 0.9, omega: float = 0.01, name: str
     suppression and noise terms of its three entries at a chosen time, and the place in the (r, ρ) plane with the
     boundary ρ_c(r) beyond which the loss ascends, however little: found by the sign of its derivative.
 
-    Source: Yang et al. 2024, eq. 4.3 and the terms of its entries.
+    Source: Yang et al. 2025, eq. 4.3 and the terms of its entries.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ Riccati equation. In it, and in the two-layer model up to a small error, concept
 that starts at S_k, the part of W_kk(0) that the stronger concepts do not explain (a Schur complement). Two concepts
 alone, with their swing-by, are in :mod:`hierlib.sim.two_concepts`.
 
-Source: Yang et al. 2024 for the models and their stages, this book for the closed forms of two layers.
+Source: Yang et al. 2025 for the models and their stages, this book for the closed forms of two layers.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Two concepts in two tied layers: closed forms of the swing-by, its height, and how it vanishes with the start.
 
-Source: this book, for the model of Yang et al. 2024, eq. 4.3, started at W(0) = ω[[1, ρ], [ρ, 1]].
+Source: this book, for the model of Yang et al. 2025, eq. 4.3, started at W(0) = ω[[1, ρ], [ρ, 1]].
 """
 
 from typing import NamedTuple
