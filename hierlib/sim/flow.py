@@ -199,7 +199,7 @@ def ood_loss(W: Float[Tensor, "*b1 d d"], probe: Task | Float[Tensor, "*b2 d"]) 
 
 
 def ood_slope(W: Float[Tensor, "*b d d"], a: Float[Tensor, "*c d"], probe: Task | Float[Tensor, "*e d"]) -> Tensor:
-    """Return d ln L/dt = 2 e·V(W)x̂/|e|², e = W x̂ − x̂, of the loss out of distribution in V-time, ``(…)``.
+    """Return d ln L/dt = 2 e·V(W)x̂ / ‖e‖², e = W x̂ − x̂, of the loss out of distribution in V-time, ``(…)``.
 
     Its sign tells without any threshold whether that loss is rising. Source: this book.
     """
