@@ -55,7 +55,7 @@ DATA = {
     "neurons": lambda: [run.alpha_u for run in (
         cumulants.psgd(MODEL, NEURON, PLAN), cumulants.chain(MODEL, NEURON, PLAN))],
     "population loss": lambda: [torch.as_tensor(cumulants.theory.population_loss(MODEL, NEURON, 0.1, 0.2))],
-    "sim": lambda: [sim.Task([1.0, 2.0], 0.1).sample(9), sim.phase_grid([0.4], [0.9], 0.01).rise,
+    "sim": lambda: [sim.Task([1.0, 2.0], 0.1).sample(9), sim.phase_grid([0.4], [0.9], 0.01),
                     sim.flow(0.1 * torch.eye(2, dtype=torch.float64), torch.tensor([0.5, 1.0]), [0.0, 1.0]).W],
     "concepts": lambda: [*Concepts(0.1).render(classes("01", "10")), Concepts(0.1).mean(classes("01", "10"))],
     "bumps": lambda: [images.bump(labels.uniform(9, 16), 16), labels.lattice(16),

@@ -6,7 +6,7 @@ const frame = core.frame("sw");
 
 /* ------------------------------------------------------------------ the flow */
 
-const TAU = 1e-3; // an ascent is a rise by more than TAU L(0)
+const TAU = 1e-6; // a rise by TAU L(0) or less is not drawn
 const STEP = 0.05; // longest step of the integration
 const matrix = ([a, b, c, d]) => [a * a + b * b, a * c + b * d, c * c + d * d]; // U = [[a, b], [c, d]]
 const initial = ({ rho, omega }) => [Math.sqrt(1 - rho * rho), rho, 0, 1].map((x) => x * Math.sqrt(omega));
@@ -70,24 +70,23 @@ const logit = (x) => Math.log(1 / x - 1);
 const learning = ({ r, rho, omega }) => [logit(omega * (1 - rho * rho)) / (2 * r), logit(omega) / 2];
 const last = (p) => learning(p)[0] + 2.5 / p.r; // w₁₁ ≈ 0.99
 
-/* Whether the loss ascends. */
+/* dL/dt = e·V x̂, e = W x̂ − x̂. */
+function rate(r, W) {
+  const [v1, m, v2] = terms(r, W).map(([grow, suppress, noise]) => grow - suppress - noise), [x, y] = output(r, W), root = Math.sqrt(r);
+  return (x - root) * (root * v1 + m) + (y - 1) * (root * m + v2);
+}
+/* Whether the loss ascends, however little: whether it rises between w₂₂ = ½ and w₁₁ = 0.9. */
 function swings(p) {
-  const least = TAU * loss(p.r, [p.omega, p.omega * p.rho, p.omega]), end = last(p), h = 2 * STEP;
-  let low = Infinity;
-  for (let u = initial(p), t = 0; t < end; t += h, u = advance(p.r, u, h)) {
-    const W = matrix(u), L = loss(p.r, W);
-    if (L - low > least) return true;
-    if (W[0] > 0.95) return false;
-    low = Math.min(low, L);
-  }
+  const h = 2 * STEP;
+  for (let u = initial(p), W = matrix(u); W[0] < 0.9; u = advance(p.r, u, h), W = matrix(u)) if (W[2] > 0.5 && rate(p.r, W) > 0) return true;
   return false;
 }
-/* Least ρ with an ascent, to 0.002; null where there is none up to TOP. */
+/* Least ρ with an ascent, to 0.001; null where there is none up to TOP. */
 const TOP = 0.99;
 function critical(r, omega) {
   if (!swings({ r, rho: TOP, omega })) return null;
   let low = 0, high = TOP;
-  while (high - low > 0.004) {
+  while (high - low > 0.002) {
     const rho = (low + high) / 2;
     if (swings({ r, rho, omega })) high = rho;
     else low = rho;
@@ -137,7 +136,7 @@ const HTML = `<div class="sw-bar">${SLIDERS.map(dial).join("")}</div>
 <div class="sw-says" role="status"></div>
 <div class="sw-grid"><svg class="sw-phase" role="group" tabindex="0"></svg><svg class="sw-matrix" role="img"></svg></div>`;
 
-const three = (x) => (x >= 100 ? x.toFixed(0) : x.toPrecision(3)).replace("-", "−"), percent = (x) => `${f1(100 * x)}\u00a0%`;
+const three = (x) => (x >= 100 ? x.toFixed(0) : x.toPrecision(3)).replace("-", "−"), percent = (x) => `${100 * x < 1 ? (100 * x).toPrecision(1) : f1(100 * x)}\u00a0%`;
 const signed = (x) => { const text = Math.abs(x).toFixed(3); return text === "0.000" ? text : (x < 0 ? "−" : "+") + text; };
 
 /* The output in the plane of the two concepts. */
@@ -221,10 +220,10 @@ function says(p, now, rho) {
   const course = `Concept 2 is half learnt at ${learnt[1]}, concept 1 at ${learnt[0]} (from the Schur complement: ${law}).`;
   if (!now.rises.length) {
     return `The loss falls throughout. ${course} ` +
-      (rho === null ? "No <i>ρ</i> makes it ascend at this <i>r</i> and <i>ω</i>." : `It ascends from <i>ρ</i> ≈ ${decimal(rho)} on.`);
+      (rho === null ? `It ascends from some <i>ρ</i> above ${TOP} on.` : `It ascends from <i>ρ</i> ≈ ${decimal(rho)} on.`);
   }
   return now.rises.map(([a, b]) => `Swing-by: between ${at(a)} and ${three(now.t[b])} the output turns back to cluster 2, and the loss rises ` +
-    `from ${percent(now.L[a])} to ${percent(now.L[b])} of its start.`).join(" ") + ` ${course}`;
+    `from ${percent(now.L[a])} of its start by ${percent(now.L[b] - now.L[a])}.`).join(" ") + ` ${course}`;
 }
 
 const LEGEND = `<div class="sw-legend" aria-hidden="true">${legend([
@@ -291,4 +290,4 @@ function mount(el, p, find, all) {
 }
 
 publish({ kind: "swing-by", css: CSS, html: HTML + LEGEND, mount },
-  { flow, closed, output, loss, terms, ascents, learning, swings, critical, boundary, look, says, RATIOS });
+  { flow, closed, output, loss, terms, ascents, learning, rate, swings, critical, boundary, look, says, RATIOS });

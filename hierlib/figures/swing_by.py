@@ -13,11 +13,11 @@ def swing_by(*, r: float = 0.4, rho: float = 0.9, omega: float = 0.01, name: str
     a₁/a₂; the start is W(0) = U Uᵀ = ω [[1, ρ], [ρ, 1]]. The reader chooses r, ρ and ω. The browser integrates
     dU/dt = A U − ½ (A W + W A) U, W = U Uᵀ, by Runge–Kutta steps of order 4 in the time a₂t (V time, twice the time
     of gradient flow on the loss), and evaluates the closed form beside it, an approximation good for r up to ½ and
-    small ω. It shows the output at the probe x̂ = (μ₁, μ₂), the loss ½ ‖f(x̂) − x̂‖² with its ascents above 10⁻³ of
-    the initial loss, W with the growth, suppression and noise terms of its three entries at a chosen time, and the
-    place in the (r, ρ) plane with the boundary ρ_c(r) beyond which the loss ascends.
+    small ω. It shows the output at the probe x̂ = (μ₁, μ₂), the loss ½ ‖f(x̂) − x̂‖² with its ascents, W with the growth,
+    suppression and noise terms of its three entries at a chosen time, and the place in the (r, ρ) plane with the
+    boundary ρ_c(r) beyond which the loss ascends, however little: found by the sign of its derivative.
 
-    Source: Yang et al. 2024, eq. 4.3 and the terms of its entries.
+    Source: Yang et al. 2025, eq. 4.3 and the terms of its entries.
 
     Parameters
     ----------

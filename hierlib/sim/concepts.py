@@ -51,7 +51,7 @@ class Concepts:
     in the centre; and the background is uniform in [0.8, 1] in each channel. Values are in [−1, 1], and Gaussian pixel
     noise comes on top.
 
-    Source: this book (a small version of the images of Yang et al. 2024, sect. 5 and app. G; Park et al. 2024).
+    Source: this book (a small version of the images of Yang et al. 2025, sect. 5 and app. G; Park et al. 2024).
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ class Probe:
 
     The ridge regression min Σ ‖Wᵀ(x − x̄) + ȳ − y‖² + λ‖W‖² of the bits y on the images x: a **concept coordinate** is
     near 0 or 1 for real images of a class, and may be anything for others. Source: this book (in place of the trained
-    classifier of Yang et al. 2024, app. G).
+    classifier of Yang et al. 2025, app. G).
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def alpha_bar_vdm(tau: Numbers) -> Numbers:
 
     Variational diffusion models write x_t = α x0 + σ ε with σ² = 1/(1 + e^−γ) and α² = 1 − σ² = ᾱ, so that
     α²/σ² = e^−γ. As a schedule (:mod:`hierlib.diffusion.schedule`) it makes γ uniform. Source: Kingma et al. 2021,
-    eqs. 2–4, with the end points of Yang et al. 2024, app. G.
+    eqs. 2–4, with the end points of Yang et al. 2025, app. G.
     """
     return 1 / (1 + np.exp(GAMMA[0] + (GAMMA[1] - GAMMA[0]) * np.asarray(tau)))
 
@@ -41,7 +41,7 @@ def alpha_bar_vdm(tau: Numbers) -> Numbers:
 def square_steps(steps: int, n: int = 24) -> list[int]:
     """Return about `n` steps, equidistant in their square roots, the last one `steps`.
 
-    Source: Yang et al. 2024, app. G (checkpoints). ValueError for numbers below 1.
+    Source: Yang et al. 2025, app. G (checkpoints). ValueError for numbers below 1.
 
     Examples
     --------
@@ -93,7 +93,7 @@ class ConceptDenoisers(Denoisers):
     Members of one seed start from the same weights and see the same minibatch, noises and levels at each step, and
     images of different signals are made of the same random numbers: what differs between the signals is due to them.
 
-    Source: Yang et al. 2024, sect. 5, of which this is a small version.
+    Source: Yang et al. 2025, sect. 5, of which this is a small version.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class ConceptDenoisers(Denoisers):
         By default at :func:`square_steps`. Columns: step, member, set (index into `concepts`), seed, h, loss (of
         training, since the row before), validation, ood, and one per concept. `options` (lr, ema, …) and errors are
         those of :meth:`hierlib.diffusion.conditional.Denoisers.fit`; with ``ema=0.95`` averaged networks are measured,
-        and most of the scatter between one measurement and the next is gone. Source: Yang et al. 2024, app. G.
+        and most of the scatter between one measurement and the next is gone. Source: Yang et al. 2025, app. G.
         """
         at, measure = square_steps(steps) if at is None else at, self.measure if measure is None else measure
         return super().follow(steps, measure, at=at, decay=decay, **options)

@@ -20,7 +20,7 @@ from hierlib.lab import checks
 from hierlib.lab.types import Float, Tensor
 from hierlib.sim.task import Task
 
-__all__ = ["Trajectory", "field", "flow", "loss", "one_layer", "ood_loss", "output", "terms"]
+__all__ = ["Trajectory", "field", "flow", "loss", "one_layer", "ood_loss", "ood_slope", "output", "terms"]
 
 State = list[Tensor]                       # matrices that flow together, each (…, rows, columns)
 
@@ -49,7 +49,7 @@ class Trajectory(NamedTuple):
 def one_layer(W0: Float[Tensor, "*b1 d d"], a: Float[Tensor, "*b2 d"], t: float | Tensor) -> Tensor:
     """Return W(t) = I + (W₀ − I) e^{−At} of a linear network of one layer, in gradient time.
 
-    Source: Yang et al. 2024, theorem 4.1.
+    Source: Yang et al. 2025, theorem 4.1.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def one_layer(W0: Float[Tensor, "*b1 d d"], a: Float[Tensor, "*b2 d"], t: float 
 def field(W: Float[Tensor, "*b1 d d"], a: Float[Tensor, "*b2 d"]) -> Tensor:
     """Return V(W) = W A + A W − ½ (A W² + W² A + 2 W A W), ``(…, d, d)``.
 
-    Source: Yang et al. 2024, eq. 4.3.
+    Source: Yang et al. 2025, eq. 4.3.
     """
     W, a = fitting("W", W, a, square=True)
     row, column = a[..., :, None], a[..., None, :]
@@ -80,7 +80,7 @@ def terms(W: Float[Tensor, "*b1 d d"], a: Float[Tensor, "*b2 d"]) -> tuple[Tenso
     """Return growth G, suppression S and noise N of every entry of a symmetric W, each ``(…, d, d)``: V = G − S − N.
 
     G_ij = w_ij (a_i + a_j),  S_ij = ½ w_ij [w_ii (3a_i + a_j) + 1{i ≠ j} w_jj (3a_j + a_i)] and
-    N_ij = ½ Σ_{k ≠ i,j} w_ki w_kj (a_i + a_j + 2a_k). Source: Yang et al. 2024, appendix D.2.
+    N_ij = ½ Σ_{k ≠ i,j} w_ki w_kj (a_i + a_j + 2a_k). Source: Yang et al. 2025, appendix D.2.
     """
     W, a = fitting("W", W, a, square=True)
     row, column = a[..., :, None], a[..., None, :]
@@ -99,7 +99,7 @@ def flow(
 ) -> Trajectory:
     """Train f(x) = U Uᵀ x by its gradient flow in V-time, any number of initialisations and tasks at once.
 
-    Source: Yang et al. 2024, eq. 4.3; stepping U: this book.
+    Source: Yang et al. 2025, eq. 4.3; stepping U: this book.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def _add(x: State, y: State, factor: float) -> State:
 def output(W: Float[Tensor, "*b1 d d"], probe: Task | Float[Tensor, "*b2 d"]) -> Tensor:
     """Return f(x̂) = W x̂, ``(…, d)``, for the probe of a task, or probes ``(…, d)``.
 
-    Source: Yang et al. 2024, sect. 2.1.
+    Source: Yang et al. 2025, sect. 2.1.
     """
     probe = (probe.probe if isinstance(probe, Task) else probe).to(W)
     return (W @ probe[..., None])[..., 0]
@@ -192,16 +192,26 @@ def output(W: Float[Tensor, "*b1 d d"], probe: Task | Float[Tensor, "*b2 d"]) ->
 def ood_loss(W: Float[Tensor, "*b1 d d"], probe: Task | Float[Tensor, "*b2 d"]) -> Tensor:
     """Return the loss ½ ‖W x̂ − x̂‖² out of distribution, ``(…)``, at the probe of a task, or at probes ``(…, d)``.
 
-    Source: Yang et al. 2024, sect. 2.1.
+    Source: Yang et al. 2025, sect. 2.1.
     """
     x = (probe.probe if isinstance(probe, Task) else probe).to(W)
     return (output(W, x) - x).square().sum(-1) / 2
 
 
+def ood_slope(W: Float[Tensor, "*b d d"], a: Float[Tensor, "*c d"], probe: Task | Float[Tensor, "*e d"]) -> Tensor:
+    """Return d ln L/dt = 2 e·V(W)x̂ / ‖e‖², e = W x̂ − x̂, of the loss out of distribution in V-time, ``(…)``.
+
+    Its sign tells without any threshold whether that loss is rising. Source: this book.
+    """
+    x = (probe.probe if isinstance(probe, Task) else probe).to(W)
+    e = output(W, x) - x
+    return 2 * (e * output(field(W, a), x)).sum(-1) / e.square().sum(-1)
+
+
 def loss(W: Float[Tensor, "*b1 d d"], a: Task | Float[Tensor, "*b2 d"]) -> Tensor:
     """Return the loss L(W) = ½ ‖(W − I) A^½‖² in distribution, ``(…)``, for a task or second moments ``(…, d)``.
 
-    Source: Yang et al. 2024, sect. 4.1.
+    Source: Yang et al. 2025, sect. 4.1.
     """
     W, a = fitting("W", W, a.second_moment() if isinstance(a, Task) else a, square=True)
     eye = torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)

@@ -23,7 +23,7 @@ _MAX_FAMILY = 12                  # concepts; 4096 corners, whose pairs are a ma
 class Task:
     """The structured identity mapping task with s concepts in d dimensions.
 
-    The concepts may come in any order of strength. Source: Yang et al. 2024, sect. 2.1 (the cluster at the origin:
+    The concepts may come in any order of strength. Source: Yang et al. 2025, sect. 2.1 (the cluster at the origin:
     their experiments with two concepts).
 
     Parameters

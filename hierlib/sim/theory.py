@@ -10,7 +10,7 @@ Riccati equation. In it, and in the two-layer model up to a small error, concept
 that starts at S_k, the part of W_kk(0) that the stronger concepts do not explain (a Schur complement). Two concepts
 alone, with their swing-by, are in :mod:`hierlib.sim.two_concepts`.
 
-Source: Yang et al. 2024 for the models and their stages, this book for the closed forms of two layers.
+Source: Yang et al. 2025 for the models and their stages, this book for the closed forms of two layers.
 """
 
 import torch
@@ -20,7 +20,7 @@ from hierlib.lab import checks
 from hierlib.lab.types import Float, Tensor
 from hierlib.sim.flow import fitting
 
-__all__ = ["correlation_tail", "learning_times", "naive_times", "riccati", "schur"]
+__all__ = ["correlation_tail", "learning_times", "schur"]
 
 # ---------------------------------------------------------------------------------------------- learning times
 
@@ -55,72 +55,8 @@ def learning_times(W0: Float[Tensor, "... d d"], a: Float[Tensor, "... d"]) -> F
     of the concepts is well separated; 0 for S_k ≥ ½, infinite where a_k = 0. Source: this book. ValueError as
     :func:`schur`.
     """
-    return _logistic_times(schur(W0, a), a)
-
-
-def naive_times(W0: Float[Tensor, "... d d"], a: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-    """Return ln(1/W_kk(0) − 1)/(2a_k), the learning times in V time of a flow without off-diagonal entries.
-
-    Too early for weak concepts, whose head start the stronger ones take away: compare :func:`learning_times`.
-    Source: Yang et al. 2024, eq. 4.3, diagonal part alone. ValueError for a negative a or a diagonal that is not
-    positive.
-    """
-    W0, a = fitting("W0", W0, a, square=True)
-    w = W0.diagonal(dim1=-2, dim2=-1)
-    checks.require(bool((w > 0).all()), "W0", W0, "of positive diagonal")
-    return _logistic_times(w, a)
-
-
-def _logistic_times(w: Tensor, a: Tensor) -> Tensor:
-    """Return when a logistic of rate 2a that starts at `w` passes ½; 0 where it starts there or above."""
-    return torch.where(w < 0.5, -torch.logit(w.clamp(max=0.5)) / (2 * a.to(w.device)), 0.0)
-
-
-# ------------------------------------------------------------------------------------------- the solvable cousin
-
-def riccati(U0: Float[Tensor, "... d k"], a: Float[Tensor, "... d"], t: Float[Tensor, " T"]) -> Tensor:
-    """Return W(t) = e^{At}[W(0)⁻¹ + e^{2At} − 1]⁻¹e^{At} for W(0) = U₀U₀ᵀ, also where W(0) has no inverse.
-
-    It solves dW/dt = AW + WA − 2WAW, or dU/dt = (1 − UUᵀ)AU, Oja's flow; V(W) is this minus ½[[A, W], W].
-
-    With rows sorted by falling a, U₀ = LQ (L lower triangular, L_kk² the Schur complements of :func:`schur`), and
-    X = e^{At}Le^{−At}, N = (1 − e^{−2At})^{½}X,
-
-        W = X (e^{−2At} + NᵀN)⁻¹ Xᵀ,
-
-    by a QR factorisation of N on top of e^{−At}: X_ij ∝ e^{−(a_j−a_i)t}, i ≥ j, so that nothing overflows at late
-    times, nothing cancels, and W is symmetric and positive semidefinite by construction. Source: this book.
-
-    Parameters
-    ----------
-    U0
-        Weights at the start, any number k of columns; leading dimensions are replicas.
-    a
-        Second moments; leading dimensions broadcast with those of `U0`.
-    t
-        Times, in V time.
-
-    Raises
-    ------
-    ValueError
-        For a negative a or t, or shapes that do not match.
-    """
-    U0, a = fitting("U0", U0, a)
-    checks.require(t.ndim == 1 and bool((t >= 0).all()) and bool(torch.isfinite(t).all()), "t", t,
-                   "a vector of finite times of at least 0")
-    batch, d = torch.broadcast_shapes(U0.shape[:-2], a.shape[:-1]), a.shape[-1]
-    a, order = a.expand(*batch, d).sort(-1, descending=True)
-    rows = U0.expand(*batch, -1, -1).gather(-2, order[..., None].expand(*batch, d, U0.shape[-1]))
-    L = torch.linalg.qr(rows.mT, mode="r").R.mT                                             # (…, d, p), p = min(d, k)
-    t = t.to(U0).view(-1, *[1] * L.ndim)
-    gap = (a[..., None, :L.shape[-1]] - a[..., :, None]).clamp(min=0)       # a_j − a_i; above the diagonal L is 0
-    X = L * torch.exp(-gap * t)
-    N = torch.sqrt(-torch.expm1(-2 * a[..., :, None] * t)) * X
-    decay = torch.exp(-a[..., :L.shape[-1]] * t[..., 0]).clamp(min=torch.finfo(L.dtype).tiny ** 0.5)
-    R = torch.linalg.qr(torch.cat([N, torch.diag_embed(decay)], -2), mode="r").R            # RᵀR = e^{−2At} + NᵀN
-    Y = torch.linalg.solve_triangular(R, X, upper=True, left=False)
-    Y = Y.gather(-2, order.argsort(-1)[..., None].expand(Y.shape))
-    return Y @ Y.mT
+    S = schur(W0, a)
+    return torch.where(S < 0.5, -torch.logit(S.clamp(max=0.5)) / (2 * a.to(S.device)), 0.0)
 
 
 # ------------------------------------------------------------------------------------------- Gaussian start

@@ -12,8 +12,9 @@ _BIAS = {
 
 _SIM = {
     "n_layer": "1", "steps_layer": "3", "n_replicas": "2", "n_hidden": "2", "n_deep": "2", "n_starts": "2",
-    "steps_small": "20", "steps_default": "20", "steps_order": "9", "n_points": "20", "n_steps": "2",
-    "u_omegas": "(0.01,)", "small_unet": "dict(widths=(4,), blocks=1)",
+    "steps_small": "20", "steps_default": "20", "steps_wide": "20", "steps_order": "9", "n_points": "20",
+    "n_steps": "2", "u_omegas": "(0.01,)", "small_unet": "dict(widths=(4,), blocks=1)", "n_unets": "1",
+    "unet_separations": "(0.1,)",
 }
 
 _CLUSTERS = {
@@ -92,6 +93,7 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "epochs": "(2, 3)", "pixels": "6", "separations": "(0.12, 0.3)", "triples": "((0.3, 0.4), (0.2, 0.6))",
             "n_seeds": "3", "n_steps": "8", "large_pixels": "8", "large_separations": "(0.2,)", "large_steps": "2",
             "large_unet": "dict(widths=(4, 4), blocks=1)", "n_large": "3", "large_chunk": "2",
+            "unet_separations": "(0.05, 0.2, 0.3)", "n_unets": "2",
         },
     },
     "percolation": {

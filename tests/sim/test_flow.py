@@ -10,7 +10,7 @@ from scipy.integrate import simpson, solve_ivp
 from scipy.linalg import expm
 
 from hierlib.lab import generator
-from hierlib.sim.flow import field, flow, loss, one_layer, ood_loss, output, terms
+from hierlib.sim.flow import field, flow, loss, one_layer, ood_loss, ood_slope, output, terms
 from hierlib.sim.rises import ascents
 from hierlib.sim.task import Task
 
@@ -281,3 +281,13 @@ def test_bad_input_is_refused():
     ):
         with pytest.raises(ValueError, match=name):
             call()
+
+
+def test_slope_of_the_loss_is_that_of_the_flow():
+    task, gen = Task((1.0, 1.5), 0.1), generator(8)
+    U0, a = torch.randn(5, 2, 2, generator=gen, dtype=torch.float64) / 3, task.second_moment()
+    h = 1e-3
+    run = flow(U0, a, [0.0, 0.5 - h, 0.5, 0.5 + h, 1.0], dt=0.01)
+    logs = ood_loss(run.W, task).log()
+    assert torch.allclose(ood_slope(run.W[2], a, task), (logs[3] - logs[1]) / (2 * h), rtol=1e-4)
+    assert torch.allclose(ood_slope(run.W[2], a, task), ood_slope(run.W[2], a, task.probe))

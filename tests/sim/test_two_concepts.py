@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from hierlib.sim.flow import field
-from hierlib.sim.two_concepts import Entries, entries, loss_rise, minor_peak
+from hierlib.sim.phase import boundary
+from hierlib.sim.two_concepts import Entries, critical, entries, loss_rise, minor_peak
 
 float64 = torch.float64
 
@@ -121,7 +122,30 @@ def test_laws_of_the_rise(r):
     assert ((found / law > 0.96) & (found < law)).all()
 
 
+def test_law_of_the_critical_correlation():
+    # against the flow: from above, the better the smaller ω; any power of it but (1 − r)(3 − r)/4(2 + r) would be off
+    r, omega = torch.tensor([0.2, 0.25, 0.3], dtype=float64), torch.tensor([1e-7, 1e-5, 1e-3], dtype=float64)
+    law = critical(omega[:, None], r, 1.0, r.sqrt(), 1.0)
+    found = boundary(r.repeat(3), omega.repeat_interleave(3), step=0.05).view(3, 3)
+    off = law / found - 1
+    assert (off[0].abs() < 0.004).all() and (off[1].abs() < 0.02).all() and (off[2] > 0.02).all() and (off < 0.08).all()
+    far = critical(torch.tensor([1e-20, 1e-22], dtype=float64), 0.3, 1.0, 0.4, 1.0)
+    assert float((far[0] / far[1]).log() / math.log(100)) == pytest.approx(0.7 * 2.7 / 4 / 2.3, abs=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.9])
+def test_critical_correlation_from_its_three_terms(ratio):
+    # at ρ_c the largest value over y of the three terms is 0
+    r, omega = 0.25, 1e-4
+    rho, k = float(critical(omega, r, 1.0, ratio, 1.0)), (1 - r) / 4
+    y = torch.logspace(1, 4, 200_001, dtype=float64)
+    loan = k * rho * omega ** (2 * k) * ratio * y**-k
+    terms = loan - (1 - rho**2) * r * omega ** (4 * k) * ratio**2 * y**r - y**-2
+    assert abs(float(terms.max() / loan[terms.argmax()])) < 1e-7
+
+
 @pytest.mark.parametrize(("call", "name"), [
+    (lambda: critical(0.0, 1.0, 2.0, 1.0, 1.0), "omega = "), (lambda: critical(0.1, 2.0, 2.0, 1.0, 1.0), "a2 = "),
     (lambda: entries(-1.0, 0.5, 0.1, 1.0, 2.0), "t = "),
     (lambda: entries(1.0, 1.5, 0.1, 1.0, 2.0), "rho = "),
     (lambda: entries(1.0, 0.5, 1.0, 1.0, 2.0), "omega = "),

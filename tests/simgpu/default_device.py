@@ -50,7 +50,7 @@ def works(d):
     assert all(t.device.type == "cpu" for _, t in parts(closed))              # as documented
     yield closed
     yield [sim.one_layer(W, task_a, 0.5), sim.flow(W, task_a, [0.5, 1.0]).W, sim.deep([W, W], task_a, [0.5]).W,
-           sim_theory.learning_times(W, task_a), sim_theory.riccati(W, task_a, torch.tensor([0.5]).to(d))]
+           sim_theory.learning_times(W, task_a)]
     yield [sim.phase_grid([0.3], [0.5], 0.05, device=d), sim.ascents(points.abs())]
     images = concepts.Concepts(0.1)
     yield [images.mean(torch.tensor([[0, 1]])), images.signals(), concepts.classes("01")]

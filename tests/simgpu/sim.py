@@ -54,14 +54,12 @@ def check_flows_wait_for_the_device_as_often_as_documented():
 def check_theory():
     for a in places():
         both(lambda d: [theory.schur(W0.to(d) + 0.01 * torch.eye(3, device=d), a(d)),
-                        theory.learning_times(W0.to(d) + 0.01 * torch.eye(3, device=d), a(d)),
-                        theory.naive_times(W0.to(d) + 0.01 * torch.eye(3, device=d), a(d))])
-        for times in (lambda d: TIMES, TIMES.to):
-            both(lambda d: theory.riccati(U0.to(d), a(d), times(d)))
+                        theory.learning_times(W0.to(d) + 0.01 * torch.eye(3, device=d), a(d))])
     for t in (lambda d: TIMES, TIMES.to):
         both(lambda d: two_concepts.entries(t(d), 0.9, 0.01, 0.4, torch.tensor(1.0, device=d)), host=False)
     both(lambda d: two_concepts.entries(TIMES.to(d), 0.9, 0.01, 0.4, 1.0).loss(0.6, 1.0))
     both(lambda d: two_concepts.minor_peak(torch.tensor([0.5, 0.9], device=d), 0.01, 0.4, 1.0))
+    both(lambda d: two_concepts.critical(torch.tensor([1e-3, 0.1], device=d), 0.4, 1.0, 0.6, 1.0))
     both(lambda d: two_concepts.loss_rise(torch.tensor([0.5, 0.9], device=d), 0.01, 0.4, 1.0, 0.6, 1.0))
 
 
@@ -70,7 +68,7 @@ def check_rises_and_phase():
     both(lambda d: [sim.ascents(loss.to(d)), sim.largest_rise(loss.to(d))])
     assert counted(lambda: sim.ascents(loss.to("cuda")))[0] == counted(lambda: sim.ascents(loss[:5].to("cuda")))[0]
     both(lambda d: sim.phase_grid([0.6, 0.9], [0.5, 0.9], 0.2, device=d), tolerance=1e-9)
-    both(lambda d: sim.boundary(torch.tensor([0.6, 0.9]).to(d), 0.2, device=d), tolerance=1e-9)
+    both(lambda d: sim.boundary(torch.tensor([0.6, 0.9]).to(d), [0.2], device=d), tolerance=1e-9)
 
 
 def check_concepts():
