@@ -79,7 +79,7 @@ REFUSES = {
     "sde": lambda: cumulants.scaled_sde(0.5, 0.0, 1.0, replicas=2, device="cuda"),
     "initial": lambda: sim.initial("positive", 2, 3, 3, 0.1, device="cuda"),
     "render": lambda: concepts.Concepts(0.1).render(torch.tensor([[0, 1]])), "labels": lambda: labels.uniform(3, 8),
-    "lattice": lambda: lattice.threshold(2.0, 6, n=3, device="cuda"),
+    "lattice": lambda: lattice.threshold(2.0, 6, n=3),
     "levels": lambda: schedule.draw_alpha_bar(4, 0, device="cuda"), "network": lambda: nets.MLP(3, 3),
     "ancestral": lambda: discrete.ancestral(PROCESSES[0], lambda q: 3 * q, (3, 5), seed=0, device="cuda"),
     "patches": lambda: photographs.natural(8, 4, n_test=4), "windows": lambda: text.windows(ALL, 4),
