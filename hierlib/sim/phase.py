@@ -47,7 +47,7 @@ def phase_grid(r: Axis, rho: Axis, omega: float, *, device: Device = None) -> Fl
     ValueError
         For r, ρ or ω out of range.
     """
-    r, omega = _positive("r", r, device), _positive("omega", [omega], device)
+    r, omega = _ratios(r, device), _scales([omega], device)
     rho = _axis("rho", rho, device, lambda rho: rho.abs() < 1, "in (−1, 1)")
     loss = _follow(r[:, None], rho, omega, r.sqrt()[:, None], lambda W, _, probe: ood_loss(W, probe))
     return largest_rise(loss, 1e-7) / loss[0]
@@ -76,9 +76,9 @@ def boundary(r: Axis, omega: Axis, *, ratio: Axis | None = None, step: float = _
     ValueError
         For r, ω, ratio or step out of range.
     """
-    r, omega = _positive("r", r, device), _positive("omega", omega, device)
+    r, omega = _ratios(r, device), _scales(omega, device)
     step = checks.positive("step", step, 0.5)
-    ratio = r.sqrt() if ratio is None else _positive("ratio", ratio, device, math.inf)
+    ratio = r.sqrt() if ratio is None else _axis("ratio", ratio, device, lambda x: x > 0, "above 0")
     r, omega, ratio = (x[:, None] for x in torch.broadcast_tensors(r, omega, ratio))
     low, high = torch.zeros_like(r), torch.full_like(r, _TOP)
     for _ in range(2):
@@ -109,8 +109,12 @@ def _follow(r: Tensor, rho: Tensor, omega: Tensor, ratio: Tensor, record: Record
     return flow(U0, a, times, dt=step, record=lambda W: record(W, a, probe)).record
 
 
-def _positive(name: str, value: Axis, device: Device, high: float = 1.0) -> Tensor:
-    return _axis(name, value, device, lambda x: (x > 0) & (x <= high), f"in (0, {high:g}]")
+def _ratios(r: Axis, device: Device) -> Tensor:
+    return _axis("r", r, device, lambda r: (r > 0) & (r <= 1), "in (0, 1]")
+
+
+def _scales(omega: Axis, device: Device) -> Tensor:
+    return _axis("omega", omega, device, lambda omega: (omega > 0) & (omega < 1), "in (0, 1)")
 
 
 def _axis(name: str, value: Axis, device: Device, good: Callable[[Tensor], Tensor], allowed: str) -> Tensor:

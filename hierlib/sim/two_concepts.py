@@ -61,7 +61,7 @@ def entries(t: Value, rho: Value, omega: Value, a1: Value, a2: Value) -> Entries
     >>> W.loss(0.63, 1.0).shape
     torch.Size([201])
     """
-    t, rho, omega, a1, a2 = _numbers(t, rho, omega, a1, a2)
+    t, rho, omega, a1, a2, *_ = _numbers(t, rho, omega, a1, a2)
     x = 2 * a2 * t + torch.logit(omega)
     w2 = torch.sigmoid(x)
     log_B = torch.log1p(-omega) + F.softplus(x)                   # of 1 + ω(e^{2a₂t} − 1), without overflow
@@ -83,7 +83,7 @@ def minor_peak(rho: Value, omega: Value, a1: Value, a2: Value) -> tuple[Tensor, 
     It vanishes with ω as ρω^{(1−r)/2}, so that the swing-by is an effect of a finite start. Source: this book.
     ValueError as :func:`entries`.
     """
-    _, rho, omega, a1, a2 = _numbers(0.0, rho, omega, a1, a2)
+    _, rho, omega, a1, a2, *_ = _numbers(0.0, rho, omega, a1, a2)
     r = a1 / a2
     y = 2 * (1 + r) / (1 - r)
     t = (torch.log(y) - torch.logit(omega)) / (2 * a2)
@@ -102,9 +102,10 @@ def loss_rise(rho: Value, omega: Value, a1: Value, a2: Value, mu1: Value, mu2: V
 
     So the rise of the loss falls as ω^{4(1−r)/(7+r)}, a little faster than the minor entry itself. An upper estimate,
     as it leaves out the weak concept's own learning: 10 % too high for r = 0.2 and ω = 10⁻⁶, and twice as high for
-    r = 0.5 even at ω = 10⁻¹². Source: this book. ValueError as :func:`entries`, and for ρ < 0.
+    r = 0.5 even at ω = 10⁻¹². Source: this book. ValueError as :func:`entries`, for ρ < 0, and for signals that are
+    not positive.
     """
-    _, rho, omega, a1, a2 = _numbers(0.0, rho, omega, a1, a2)
+    _, rho, omega, a1, a2, mu1, mu2 = _numbers(0.0, rho, omega, a1, a2, mu1, mu2)
     checks.require(bool((rho >= 0).all()), "rho", rho, "at least 0: there is no swing-by otherwise")
     k = (1 - a1 / a2) / 4
     return mu2**2 * (1 / k - 0.5) * (k * rho * omega ** (2 * k) * mu1 / mu2) ** (2 / (2 - k))
@@ -123,10 +124,11 @@ def critical(omega: Value, a1: Value, a2: Value, mu1: Value, mu2: Value) -> Tens
         ρ_c/(1 − ρ_c²)^β = (2 + r) p^{β−1} s^{−β} r^β (μ₁/μ₂)^{2β−1} ω^{(1−r)(3−r)/4(2+r)} / κ.
 
     So ρ_c → 0 with ω for every r < 1. Without diversity (μ₁/μ₂ = √r) it is too high for r = 0.1, 0.2, 0.3 by 0.1, 0.4
-    and 1.3 % at ω = 10⁻⁵, by 3, 9 and 11 % at 10⁻². Source: this book. ValueError as :func:`entries`.
+    and 1.3 % at ω = 10⁻⁵, by 3, 9 and 11 % at 10⁻². Source: this book. ValueError as :func:`entries`, and for signals
+    that are not positive.
     """
-    _, _, omega, a1, a2 = _numbers(0.0, 0.0, omega, a1, a2)
-    r, x = a1 / a2, torch.as_tensor(mu1) / mu2
+    _, _, omega, a1, a2, mu1, mu2 = _numbers(0.0, 0.0, omega, a1, a2, mu1, mu2)
+    r, x = a1 / a2, mu1 / mu2
     p, s = (1 + 3 * r) / 4, (7 + r) / 4
     beta = s / (2 + r)
     height = (2 + r) * p ** (beta - 1) * (r / s) ** beta * x ** (2 * beta - 1) * 4 / (1 - r)
@@ -138,15 +140,19 @@ def critical(omega: Value, a1: Value, a2: Value, mu1: Value, mu2: Value) -> Tens
     return low
 
 
-def _numbers(t: Value, rho: Value, omega: Value, a1: Value, a2: Value) -> list[Tensor]:
+def _numbers(
+    t: Value, rho: Value, omega: Value, a1: Value, a2: Value, mu1: Value = 1.0, mu2: Value = 1.0,
+) -> list[Tensor]:
     """Return all arguments as float64 tensors, on another device than the CPU if one of them is."""
-    given = (t, rho, omega, a1, a2)
+    given = (t, rho, omega, a1, a2, mu1, mu2)
     device = next((x.device for x in given if isinstance(x, Tensor) and x.device.type != "cpu"), None)
-    t, rho, omega, a1, a2 = (torch.as_tensor(x, dtype=torch.float64, device=device) for x in given)
+    numbers = [torch.as_tensor(x, dtype=torch.float64, device=device) for x in given]
+    t, rho, omega, a1, a2, mu1, mu2 = numbers
     for good, name, value, allowed in (
         (t >= 0, "t", t, "at least 0"), (rho.abs() <= 1, "rho", rho, "in [-1, 1]"),
         ((omega > 0) & (omega < 1), "omega", omega, "in (0, 1)"), (a1 > 0, "a1", a1, "positive"),
         (a1 < a2, "a2", a2, f"above a1 = {a1}: concept 2 is the stronger one"),
+        (mu1 > 0, "mu1", mu1, "positive"), (mu2 > 0, "mu2", mu2, "positive"),
     ):
         checks.require(bool(good.all()), name, value, allowed)
-    return [t, rho, omega, a1, a2]
+    return numbers

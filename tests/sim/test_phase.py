@@ -89,7 +89,8 @@ def test_bad_input_is_refused():
         (lambda: phase_grid([0.5], [1.0], 0.1), "rho"), (lambda: phase_grid([0.5], [0.5], 0.0), "omega"),
         (lambda: phase_grid([0.5], [0.5], 1.5), "omega"), (lambda: phase_grid([], [0.5], 0.1), "r ="),
         (lambda: boundary([0.0], [0.1]), "r ="),
-        (lambda: boundary([0.5], [0.0]), "omega"), (lambda: boundary([0.5], [0.1], ratio=[0.0]), "ratio"),
+        (lambda: boundary([0.5], [0.0]), "omega"), (lambda: boundary([0.5], [1.0]), "omega"),
+        (lambda: phase_grid([0.5], [0.5], 1.0), "omega"), (lambda: boundary([0.5], [0.1], ratio=[0.0]), "ratio"),
         (lambda: boundary([0.5], [0.1], step=0.0), "step"),
     ):
         with pytest.raises(ValueError, match=name):

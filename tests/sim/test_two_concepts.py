@@ -133,6 +133,14 @@ def test_law_of_the_critical_correlation():
     assert float((far[0] / far[1]).log() / math.log(100)) == pytest.approx(0.7 * 2.7 / 4 / 2.3, abs=1e-6)
 
 
+def test_signals_count_in_full_precision_however_they_are_given():
+    # as numbers, as tensors, on another scale
+    given = [critical(1e-4, 0.3, 1.0, mu1, mu2) for mu1, mu2 in
+             ((0.3, 0.7), (torch.tensor(0.3, dtype=float64), 0.7), (3, 7))]
+    assert all(x.dtype == float64 for x in given)
+    torch.testing.assert_close(given[1:], [given[0]] * 2, rtol=1e-13, atol=0)
+
+
 @pytest.mark.parametrize("ratio", [0.2, 0.9])
 def test_critical_correlation_from_its_three_terms(ratio):
     # at ρ_c the largest value over y of the three terms is 0
@@ -145,6 +153,8 @@ def test_critical_correlation_from_its_three_terms(ratio):
 
 
 @pytest.mark.parametrize(("call", "name"), [
+    (lambda: critical(0.1, 1.0, 2.0, -1.0, 1.0), "mu1 = "), (lambda: critical(0.1, 1.0, 2.0, 1.0, 0.0), "mu2 = "),
+    (lambda: loss_rise(0.5, 0.1, 1.0, 2.0, 0.0, 1.0), "mu1 = "),
     (lambda: critical(0.0, 1.0, 2.0, 1.0, 1.0), "omega = "), (lambda: critical(0.1, 2.0, 2.0, 1.0, 1.0), "a2 = "),
     (lambda: entries(-1.0, 0.5, 0.1, 1.0, 2.0), "t = "),
     (lambda: entries(1.0, 1.5, 0.1, 1.0, 2.0), "rho = "),
