@@ -1,4 +1,4 @@
-"""The Random Hierarchy Model (chapters *Phase transition*, *Hierarchical clustering*): data, inference, learning."""
+"""The Random Hierarchy Model (chapters *Phase transition*, *Hierarchical clustering*, *Images*): data, inference, learning."""
 
 from hierlib.rhm import (
     channels,
@@ -8,6 +8,7 @@ from hierlib.rhm import (
     controls,
     draw,
     dynamics,
+    pictures,
     population,
     theory,
     validity,
@@ -17,5 +18,5 @@ from hierlib.rhm.grammar import Grammar
 
 __all__ = [
     "Grammar", "cavity", "channels", "clustering", "coherence", "contexts", "controls", "draw", "dynamics",
-    "log_evidence", "marginals", "population", "sample_posterior", "theory", "truncated", "validity",
+    "log_evidence", "marginals", "pictures", "population", "sample_posterior", "theory", "truncated", "validity",
 ]
