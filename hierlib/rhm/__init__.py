@@ -1,4 +1,4 @@
-"""The Random Hierarchy Model (chapters *Phase transition*, *Hierarchical clustering*, *Images*): data, inference, learning."""
+"""The Random Hierarchy Model (*Phase transition*, *Hierarchical clustering*, *Images*): data, inference, learning."""
 
 from hierlib.rhm import (
     channels,

@@ -1,8 +1,8 @@
 """Images of the Random Hierarchy Model, whose exact denoiser in pixel space is known.
 
 Every symbol is written as a b × b block of symbols, s = b², so that a string is a square of tokens; each token is drawn
-as a tile of pixels. Gaussian noise on the pixels is then a channel like any other, as the pixels of a tile depend on its
-token alone: the likelihood of token c is ∝ exp(−|y − √ᾱ T_c|²/2(1−ᾱ)), for its noisy pixels y and the tile T_c.
+as a tile of pixels. Gaussian noise on the pixels is then a channel like any other, as the pixels of a tile depend on
+its token alone: the likelihood of token c is ∝ exp(−|y − √ᾱ T_c|²/2(1−ᾱ)), for its noisy pixels y and the tile T_c.
 """
 
 import math
@@ -137,22 +137,16 @@ class Pictures:
         return belief.marginals(self.g, self.likelihood(y, alpha_bar))
 
     def __call__(
-        self, y: Float[Tensor, "n channels _ _"], alpha_bar: Level
+        self, y: Float[Tensor, "n channels _ _"], alpha_bar: Level, level: int | None = None
     ) -> Float[Tensor, "n channels _ _"]:
-        """Return E[x0 | y]: tiles weighted with the exact posterior of their tokens. Errors as :meth:`likelihood`."""
-        return self._join(self.posterior(y, alpha_bar)[0] @ self.tiles.to(y).flatten(1))
+        """Return E[x0 | y]: tiles weighted with the exact posterior of their tokens.
 
-    def u_turn(
-        self, x: Int[Tensor, "n d"], alpha_bar: Level, *, seed: Seed = 0
-    ) -> tuple[Float[Tensor, "n channels _ _"], list[Int[Tensor, "n _"]]]:
-        """Return the noisy images y of strings, and one exact posterior sample of the tree given each: a U-turn.
-
-        What the reverse process with the exact denoiser gives in the limit of many steps, in one. `seed`: integer or CPU
-        ``torch.Generator``. ValueError for ᾱ outside [0, 1], and as :meth:`draw`. Source: Sclocchi, Favero, Wyart 2024.
+        With a `level`, of inference that is cut off above it (:func:`hierlib.rhm.truncated`): the best that can be done
+        with blocks of b^level × b^level tokens taken each on its own. Errors as :meth:`likelihood` and there.
         """
-        x0, gen = self.draw(x), generator(seed, "u_turn")
-        y = noised(x0, alpha_bar, torch.randn(x0.shape, generator=gen, dtype=x0.dtype).to(x0.device))
-        return y, belief.sample_posterior(self.g, self.likelihood(y, alpha_bar), seed=gen)
+        nu = self.likelihood(y, alpha_bar)
+        weights = belief.marginals(self.g, nu)[0] if level is None else belief.truncated(self.g, nu, level)
+        return self._join(weights @ self.tiles.to(y).flatten(1))
 
     @property
     def channel(self) -> Callable[..., Float[Tensor, "n d v"]]:

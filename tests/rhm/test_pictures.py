@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 from hierlib import diffusion, rhm
 from hierlib.rhm.pictures import Pictures, gabor
 
-SMALL = dict(v=3, m=2, s=4, L=1)
-
 
 def pictures(L=1, v=3, m=2, s=4, pixels=3, channels=1, seed=0):
     return Pictures(rhm.Grammar.random(v=v, m=m, s=s, L=L, seed=seed), gabor(v, pixels, channels))
@@ -107,17 +105,19 @@ def test_channel_is_the_same_noise_as_on_images():
     assert len(pools) == p.g.L + 1 and pools[0].shape == (4, 16, 4)
 
 
-def test_u_turns_sample_the_posterior():
+def u_turn(p, x, alpha_bar, seed):
+    gen = torch.Generator().manual_seed(seed)
+    y = diffusion.gaussian.noised(p.draw(x), alpha_bar, torch.randn(len(x), *p.shape, generator=gen))
+    return y, rhm.sample_posterior(p.g, p.likelihood(y, alpha_bar), seed=gen)[0]
+
+
+def test_u_turns_keep_as_much_as_the_posterior_says():
+    # averaged over noise a token is kept as often as its posterior weighs the truth
     p = pictures(L=1, v=4, m=2)
     x = p.g.sample(1, seed=3)[0].expand(20_000, -1)
-    y, trees = p.u_turn(x[:1], 0.1, seed=torch.Generator().manual_seed(4))
-    noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(4))
-    assert torch.allclose(y, diffusion.gaussian.noised(p.draw(x[:1]), 0.1, noise))
-    assert all(map(torch.equal, trees, p.g.parse(trees[0])))
-    # averaged over noise, tokens return with the mean of the squared posterior of the truth (Nishimori's identity)
-    y, trees = p.u_turn(x, 0.1, seed=5)
+    y, back = u_turn(p, x, 0.1, seed=5)
     post = p.posterior(y, 0.1)[0].gather(-1, x[..., None])[..., 0]
-    kept = (trees[0] == x).double()
+    kept = (back == x).double()
     assert (kept.mean(0) - post.double().mean(0)).abs().max() < 4.5 * (0.25 / len(x)) ** 0.5
 
 
@@ -126,10 +126,21 @@ def test_steps_with_the_exact_denoiser_end_where_one_posterior_sample_does():
     x = p.g.sample(3000, seed=6)[0]
     back = diffusion.gaussian.forward_backward(p, p.draw(x), 0.1, 60, schedule="log_snr", seed=1)
     stepwise = (p.read(back) == x).double().mean(1)
-    once = (p.u_turn(x, 0.1, seed=2)[1][0] == x).double().mean(1)
+    once = (u_turn(p, x, 0.1, seed=2)[1] == x).double().mean(1)
     error = ((stepwise.var() + once.var()) / len(x)) ** 0.5
     assert abs(stepwise.mean() - once.mean()) < 4 * error + 0.01      # the steps are of first order
     assert p.g.is_valid(p.read(back)).double().mean() > 0.99
+
+
+def test_inference_that_is_cut_off():
+    # level 0: each tile alone; level L: exact; the error falls with the level
+    p = pictures(L=2, v=8, m=3)
+    x0 = p.draw(p.g.sample(400, seed=5)[0])
+    y = diffusion.gaussian.noised(x0, 0.2, torch.randn(x0.shape, generator=torch.Generator().manual_seed(1)))
+    means = [p(y, 0.2, level) for level in range(3)]
+    assert torch.allclose(means[2], p(y, 0.2), atol=1e-5)
+    errors = torch.stack([(mean - x0).square().mean() for mean in means])
+    assert (errors.diff() < 0).all()
 
 
 def test_images_that_no_string_has_are_denoised_too():
