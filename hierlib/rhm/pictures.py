@@ -17,7 +17,7 @@ from hierlib.lab.types import Float, Int, Tensor
 from hierlib.rhm import belief
 from hierlib.rhm.grammar import Grammar, check_strings, kind
 
-__all__ = ["Pictures", "gabor"]
+__all__ = ["Pictures", "gabor", "places"]
 
 FLOOR = 1e-30               # a likelihood below it, beside the largest of the token's, counts as this one
 
@@ -42,6 +42,18 @@ def gabor(v: int, pixels: int, channels: int = 1) -> Float[Tensor, "v channels _
     tile = tile[:, None] * (1 + (channels > 1) * hue.cos())[:, :, None, None]
     tile = tile - tile.mean((1, 2, 3), keepdim=True)
     return (tile / tile.square().mean((1, 2, 3), keepdim=True).sqrt()).float()
+
+
+def places(levels: int, b: int = 2) -> Int[Tensor, " nodes"]:
+    """Return where each of the b^(2·levels) nodes of a level stands in its square, counted row by row.
+
+    Nodes come block by block, as in :meth:`hierlib.rhm.Grammar.sample`: Morton order. ValueError for b < 2 or fewer
+    levels than 0. Source: Morton 1966.
+    """
+    levels, b = checks.integer("levels", levels, low=0), checks.integer("b", b, low=2)
+    digit = torch.arange(b ** (2 * levels))[:, None] // b ** (2 * torch.arange(levels - 1, -1, -1)) % b**2
+    power = b ** torch.arange(levels - 1, -1, -1)
+    return (digit // b * power).sum(1) * b**levels + (digit % b * power).sum(1)
 
 
 class Pictures:
@@ -86,12 +98,7 @@ class Pictures:
         checks.require(len(tiles.flatten(1).unique(dim=0)) == g.v, "tiles", "equal ones", "all different: a symbol "
                        "that looks like another one cannot be read")
         self.g, self.tiles = g, tiles
-        # leaf (t_1, …, t_L), each t = b·row + column in its block, the largest block first: the place in the image
-        digit = torch.arange(g.d)[:, None] // g.s ** torch.arange(g.L - 1, -1, -1) % g.s
-        power = b ** torch.arange(g.L - 1, -1, -1)
-        row, column = (digit // b * power).sum(1), (digit % b * power).sum(1)
-        self.side = b**g.L
-        self.place = row * self.side + column
+        self.side, self.place = b**g.L, places(g.L, b)
         self.shape = (tiles.shape[1], self.side * tiles.shape[2], self.side * tiles.shape[2])
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hierlib import diffusion, rhm
-from hierlib.rhm.pictures import Pictures, gabor
+from hierlib.rhm.pictures import Pictures, gabor, places
 
 
 def pictures(L=1, v=3, m=2, s=4, pixels=3, channels=1, seed=0):
@@ -40,6 +40,12 @@ def test_symbols_stand_in_blocks(b):
         tokens = block(2, k, 0)
         written = torch.cat([torch.cat([p.tiles[int(c), 0] for c in row], 1) for row in tokens])
         assert torch.equal(images[k, 0], written)
+
+
+def test_places_are_in_blocks():
+    assert places(0).tolist() == [0]
+    assert places(2).tolist() == [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15]
+    assert places(2, 3).sort().values.tolist() == list(range(81))
 
 
 @given(L=st.integers(1, 2), s=st.sampled_from([4, 9]), channels=st.integers(1, 3), seed=st.integers(0, 99))
@@ -162,6 +168,8 @@ def test_images_that_no_string_has_are_denoised_too():
     (lambda: pictures()(torch.zeros(1, 1, 6, 6), 1.5), "alpha_bar"),
     (lambda: pictures()(torch.zeros(1, 1, 6, 6), float("nan")), "alpha_bar"),
     (lambda: pictures().channel(torch.zeros(1, 4, dtype=torch.int64), 0.5, 4), "v"),
+    (lambda: places(-1), "levels"),
+    (lambda: places(1, 1), "b"),
     (lambda: gabor(1, 4), "v"),
     (lambda: gabor(4, 2), "pixels"),
     (lambda: gabor(4, 4, 0), "channels"),
