@@ -1,39 +1,6 @@
-/* Exact inference on one tree of the Random Hierarchy Model, and the figure that shows it.
- * Conventions of hierlib.rhm: level 0 = leaves, level L = root; g = {v, m, s, L, rules}, where rules[l][a][r] lists the
- * s level-l symbols that symbol a of level l + 1 becomes. */
-const { sum, mulberry32, stream, BAR, style, f2, label, rect, circle, diamond, legend, place, WIDE, fit, publish, buttons } = core;
-
-const mean = (x) => sum(x) / x.length;
-const argmax = (x) => x.indexOf(Math.max(...x));
-const misses = (p, a) => Math.max(...p) > p[a] * (1 + 1e-9); // another symbol is more probable than a; a tie is no miss
-
-function normalise(x) {
-  const z = sum(x);
-  if (!(z > 0 && z < Infinity)) throw new RangeError("likelihood: these leaves have probability 0 under the grammar");
-  return x.map((a) => a / z);
-}
-
-/* Index i with probability w[i] / sum(w); uses one random number. */
-function pick(w, rng) {
-  let u = rng() * sum(w), last = -1;
-  for (let i = 0; i < w.length; i++) {
-    if (w[i] <= 0) continue;
-    last = i;
-    u -= w[i];
-    if (u < 0) break;
-  }
-  return last;
-}
-
-/* Levels 0..L of a tree: the root is given, each node chooses its rule by rule(l, i, a) -> r. */
-function grow(g, root, rule) {
-  const tree = [];
-  tree[g.L] = [root];
-  for (let l = g.L - 1; l >= 0; l--) tree[l] = [].concat(...tree[l + 1].map((a, i) => g.rules[l][a][rule(l, i, a)]));
-  return tree;
-}
-
-const sampleTree = (g, rng) => grow(g, Math.floor(rng() * g.v), () => Math.floor(rng() * g.m));
+/* Belief propagation on one tree of the Random Hierarchy Model under a chosen noise, and its mean field. */
+const { mulberry32, stream, BAR, style, f2, label, rect, circle, diamond, legend, place, WIDE, fit, publish } = core;
+const { mean, misses, sampleTree, marginals, samplePosterior, infer, rowName, tell, outcome, errors, LIGHT, NIGHT, MARKS, ways, steer } = inference;
 
 /* What the noise leaves of the data x: one likelihood over v symbols per leaf.
  * epsilon: the true symbol with belief 1 - eps + eps/v, the same on all leaves (no randomness);
@@ -46,41 +13,6 @@ function channel(kind, x, eps, v, rng) {
   const draw = (a) => { const redrawn = rng() < eps, b = Math.floor(rng() * v); return redrawn ? b : a; };
   if (kind === "uniform") return x.map((a) => soft(draw(a))); // both drawn always: leaves keep their luck as eps moves
   throw new RangeError(`channel: ${kind}; allowed: epsilon, mask, uniform`);
-}
-
-/* Upward pass. weight[l][i][a][r] = prod_j up_{l, is+j}(rule r of a, place j); up_{l+1, i}(a) ∝ sum_r of it. */
-function upward(g, likelihood) {
-  const up = [likelihood.map(normalise)], weight = [];
-  for (let l = 0; l < g.L; l++) {
-    weight[l] = [];
-    for (let i = 0; i < up[l].length; i += g.s) {
-      weight[l].push(g.rules[l].map((rules) => rules.map((b) => b.reduce((w, bj, j) => w * up[l][i + j][bj], 1))));
-    }
-    up[l + 1] = weight[l].map((w) => normalise(w.map(sum)));
-  }
-  return { up, weight };
-}
-
-/* Posterior of every node, [level][node][symbol]. Downward, the posterior is again a grammar: symbol a of this node
- * chooses rule r with probability weight(a, r) / sum_r weight(a, r). */
-function marginals(g, likelihood) {
-  const { up, weight } = upward(g, likelihood), post = [];
-  post[g.L] = up[g.L];
-  for (let l = g.L - 1; l >= 0; l--) {
-    post[l] = up[l].map(() => Array(g.v).fill(0));
-    post[l + 1].forEach((belief, i) => belief.forEach((pa, a) => {
-      if (pa === 0) return;
-      const w = weight[l][i][a], z = sum(w);
-      w.forEach((wr, r) => g.rules[l][a][r].forEach((b, j) => { post[l][i * g.s + j][b] += (pa * wr) / z; }));
-    }));
-  }
-  return post;
-}
-
-/* One exact sample of the whole tree given the noisy leaves: the way back of a U-turn. */
-function samplePosterior(g, likelihood, rng) {
-  const { up, weight } = upward(g, likelihood);
-  return grow(g, pick(up[g.L][0], rng), (l, i, a) => pick(weight[l][i][a], rng));
 }
 
 /* One step of the mean-field recursion of the epsilon process: belief of a parent from belief p of its children. */
@@ -117,16 +49,12 @@ function transition(g) {
 
 /* ------------------------------------------------------------------ the figure */
 
-/* Okabe and Ito's colours: told apart by the colour-blind. */
-const CSS = style("belief-tree", "bt", BAR, "--bt-kept: #0072b2; --bt-changed: #d55e00; --bt-accent: var(--bt-kept);", "--bt-kept: #56b4e9; --bt-changed: #ef7a30;", `
-& .bt-noise { flex: 1 1 14rem; padding-bottom: .3rem; } & .bt-noise output { min-width: 2.2em; }
+const CSS = style("belief-tree", "bt", BAR, LIGHT, NIGHT, `${MARKS}
 & .bt-star { transform: translateX(-50%); opacity: .75; text-align: center; }
 & .bt-star::before { display: block; margin: 0 auto 1px; }
 & option { color: CanvasText; background: Canvas; }
 & svg { margin: .9rem 0 .3rem; }
-& .bt-kept { fill: var(--bt-kept); } & .bt-changed { fill: var(--bt-changed); }
 & .bt-edge { stroke: currentColor; stroke-opacity: .22; } & .bt-edge-kept { stroke: var(--bt-kept); stroke-opacity: .85; stroke-width: 1.8; }
-& .bt-rim { stroke: var(--bt-kept); stroke-opacity: .65; } & .bt-ring { fill: none; stroke: var(--bt-changed); stroke-width: 1.7; }
 & .bt-tick { stroke: currentColor; stroke-width: 1.6; }`);
 
 const HTML = `<div class="bt-bar">
@@ -134,19 +62,15 @@ const HTML = `<div class="bt-bar">
 <span class="bt-star" aria-hidden="true" title="mean-field transition of the infinite tree"><i>ε</i>*</span></span><output></output></label>
 <select aria-label="noise channel">
 <option value="epsilon">ε process</option><option value="mask">masking</option><option value="uniform">uniform</option></select>
-<button type="button" data-do="turn" aria-pressed="false" title="add noise, then denoise: one exact posterior sample">U-turn</button>
-<button type="button" data-do="again" hidden>draw again</button>
-<button type="button" data-do="tree">another tree</button></div>
+${ways("tree")}
 <svg class="bt-fig" role="img"></svg><div class="bt-says" role="status"></div><div class="bt-legend" aria-hidden="true"></div>`;
 
 /* Everything there is to show for one state of the controls. */
 function look(g, state) {
   const truth = sampleTree(g, stream(state.seed, 1));
-  const likelihood = channel(state.kind, truth[0], state.eps, g.v, stream(state.seed, 2)), post = marginals(g, likelihood);
-  const belief = post.map((row, l) => row.map((p, i) => p[truth[l][i]]));
-  const draw = state.turn ? samplePosterior(g, likelihood, stream(state.seed, 3 + state.draw)) : null;
-  const kept = draw && draw.map((row, l) => row.map((a, i) => (a === truth[l][i] ? 1 : 0)));
-  return { truth, likelihood, post, belief, draw, kept, field: state.kind === "epsilon" ? meanField(g, state.eps).marginal : null };
+  const likelihood = channel(state.kind, truth[0], state.eps, g.v, stream(state.seed, 2));
+  const now = infer(g, truth, likelihood, state.turn && stream(state.seed, 3 + state.draw));
+  return { ...now, field: state.kind === "epsilon" ? meanField(g, state.eps).marginal : null };
 }
 
 /* The tree and, on the same rows (below it where the page is narrow), the mean over each level. */
@@ -159,7 +83,7 @@ function paint(g, now, width) {
   const edges = [], nodes = [], bars = [];
   for (let l = L; l >= 0; l--) {
     now.truth[l].forEach((a, i) => {
-      const x = X(l, i), y = Y(l), r = R(l), b = now.belief[l][i], best = argmax(now.post[l][i]), kept = now.kept && now.kept[l][i];
+      const x = X(l, i), y = Y(l), r = R(l), b = now.belief[l][i], kept = now.kept && now.kept[l][i];
       if (l < L) { // an edge ends where its nodes begin, so that pale nodes stay clean
         const j = Math.floor(i / s), dx = X(l + 1, j) - x, dy = Y(l + 1) - y, d = Math.hypot(dx, dy);
         const e = (R(l) + 1.5) / d, f = 1 - (R(l + 1) + 1.5) / d;
@@ -167,23 +91,19 @@ function paint(g, now, width) {
         edges.push(`<line class="bt-edge${both ? " bt-edge-kept" : ""}" x1="${f2(x + dx * e)}" y1="${f2(y + dy * e)}" ` +
           `x2="${f2(x + dx * f)}" y2="${f2(y + dy * f)}"/>`);
       }
-      let says = `${l === L ? "class" : l === 0 ? "leaf" : "level " + l}: true symbol ${a}, belief in it ${b.toFixed(3)}`, mark;
+      let mark;
       if (now.draw) {
-        says += kept ? "; kept" : `; became ${now.draw[l][i]}`;
         mark = kept ? circle(x, y, r, 'class="bt-kept"') : diamond(x, y, r * 1.2, 'class="bt-changed"');
       } else {
         mark = circle(x, y, r, `class="bt-kept bt-rim" fill-opacity="${b.toFixed(3)}"`);
-        if (misses(now.post[l][i], a)) {
-          mark += circle(x, y, r + 1.3, 'class="bt-ring"');
-          says += `; most probable ${best} (${now.post[l][i][best].toFixed(3)})`;
-        }
+        if (misses(now.post[l][i], a)) mark += circle(x, y, r + 1.3, 'class="bt-ring"');
       }
-      nodes.push(`<g><title>${says}</title>${mark}</g>`);
+      nodes.push(`<g><title>${tell(g, now, l, i, "leaf")}</title>${mark}</g>`);
     });
     const y = wide ? Y(l) : foot + 36 + (L - l) * 19, x0 = (wide ? W + 18 : 0) + 54, len = width - x0 - 34;
     const at = mean((now.kept || now.belief)[l]);
     const bar = (part, high, more) => rect(x0, y - high / 2, len * part, high, more);
-    bars.push(label(x0 - 8, y + 4, l === L ? "class" : l === 0 ? "leaves" : `level ${l}`, "bt-quiet", "end"), bar(1, 10, 'fill="currentColor" fill-opacity=".08"'),
+    bars.push(label(x0 - 8, y + 4, rowName(g, l, "leaves"), "bt-quiet", "end"), bar(1, 10, 'fill="currentColor" fill-opacity=".08"'),
       now.kept ? bar(mean(now.belief[l]), 10, 'class="bt-kept" fill-opacity=".3"') : "", bar(at, now.kept ? 5 : 10, 'class="bt-kept"'),
       now.field ? `<path class="bt-tick" d="M${f2(x0 + len * now.field[l])} ${f2(y - 8)}v16"/>` : "", label(width, y + 4, f2(at), "", "end"));
   }
@@ -199,15 +119,9 @@ function paint(g, now, width) {
 }
 
 function sentence(g, now) {
-  const L = g.L, n = now.truth[0].length;
-  if (now.kept) {
-    const stay = sum(now.kept[0]), same = now.kept[L][0];
-    if (same) return stay === n ? "Nothing changed: the way back returned the same data." : `The class stayed; ${n - stay} of ${n} leaves changed.`;
-    return `The class changed, ${stay} of ${n} leaves stayed${stay > n / g.v + 1 ? ": old parts in a new whole." : "."}`;
-  }
+  if (now.kept) return outcome(g, now, "leaves");
   const b = (l) => f2(mean(now.belief[l])) + (now.field ? ` (mean field ${f2(now.field[l])})` : "");
-  const wrong = now.post[0].filter((p, i) => misses(p, now.truth[0][i])).length;
-  return `Belief in the true class ${b(L)}, in the leaves ${b(0)}${wrong ? `; the best guess is wrong at ${wrong} of them.` : "."}`;
+  return `Belief in the true class ${b(g.L)}, in the leaves ${b(0)}${errors(now)}`;
 }
 
 function mount(el, g, find, all) {
@@ -219,8 +133,6 @@ function mount(el, g, find, all) {
     const W = width(), now = look(g, state), { height, body } = paint(g, now, W);
     find("output").textContent = f2(state.eps);
     mark.hidden = !star || state.kind !== "epsilon";
-    find("[data-do=turn]").setAttribute("aria-pressed", state.turn);
-    find("[data-do=again]").hidden = !state.turn;
     place(fig, W, height, body, `Tree of ${now.truth[0].length} leaves. ${state.turn ? "Part kept" : "Mean belief in the true symbol"}, ` +
       `class to leaves: ${(now.kept || now.belief).map((row) => f2(mean(row))).reverse().join(", ")}`);
     find(".bt-says").textContent = sentence(g, now);
@@ -232,11 +144,7 @@ function mount(el, g, find, all) {
   }
   slider.addEventListener("input", () => { state.eps = Number(slider.value); show(); });
   find("select").addEventListener("change", (event) => { state.kind = event.target.value; show(); });
-  buttons(all, {
-    turn() { state.turn = !state.turn; show(); },
-    again() { state.draw += 1; show(); },
-    tree() { state.seed += 1; state.draw = 0; show(); },
-  });
+  steer(find, all, state, show);
   show();
 }
 

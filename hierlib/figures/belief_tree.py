@@ -42,4 +42,5 @@ def belief_tree(g: Grammar, *, seed: int = 0, epsilon: float = 0.5, name: str = 
     InteractiveFigure('belief-tree', v=32, m=8, s=2, L=5, seed=0, epsilon=0.7)
     """
     config = of_grammar(g, _MOST, seed=seed, epsilon=checks.real("epsilon", epsilon, 0.0, 1.0))
-    return InteractiveFigure(name, config, "belief_tree", "belief-tree", "Belief propagation on a tree", "tree")
+    return InteractiveFigure(name, config, "belief_tree", "belief-tree", "Belief propagation on a tree", "tree",
+                             ("inference",))

@@ -33,6 +33,8 @@ class InteractiveFigure:
         What it shows, for screen readers.
     thing
         What stands there, for readers without scripts.
+    shared
+        Names of the files in this folder, without ``.js``, that its script stands on beside ``core``.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class InteractiveFigure:
     kind: str
     label: str
     thing: str = "figure"
+    shared: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         proper = isinstance(self.name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", self.name) is not None
@@ -53,8 +56,9 @@ class InteractiveFigure:
 
     @property
     def source(self) -> str:
-        """The whole script: what all figures share, and its own, in one function."""
-        parts = (Path(__file__).with_name(f"{name}.js").read_text("utf-8") for name in ("core", self.script))
+        """The whole script: what all figures share, what some do, and its own, in one function."""
+        names = ("core", *self.shared, self.script)
+        parts = (Path(__file__).with_name(f"{name}.js").read_text("utf-8") for name in names)
         return f'(function () {{\n"use strict";\n{"".join(parts)}}})();\n'
 
     def __repr__(self) -> str:
@@ -70,18 +74,20 @@ class InteractiveFigure:
         )
 
 
-def of_grammar(g: Grammar, most: dict[str, int], **numbers: Any) -> dict[str, Any]:
+def of_grammar(g: Grammar, most: dict[str, int], *, what: str = "g", **numbers: Any) -> dict[str, Any]:
     """Return the configuration of a figure of grammar `g`: its sizes, `numbers` with a seed, its rules.
+
+    Errors name the parameter `what`.
 
     Raises
     ------
     ValueError
         For a size above the one that `most` allows, or a seed outside 0 … 2^31 − 1.
     """
-    checks.require(isinstance(g, Grammar), "g", g, "a hierlib.rhm.Grammar")
+    checks.require(isinstance(g, Grammar), what, g, "a hierlib.rhm.Grammar")
     sizes = {"symbols": g.v, "tuples a level": g.v * g.m, "leaves": g.d, "numbers": g.rules.numel(),
              "context features": (g.s - 1) * g.d * g.v}
-    for what, high in most.items():
-        checks.require(sizes[what] <= high, "g", g, f"a grammar of at most {high} {what}, not {sizes[what]}")
+    for size, high in most.items():
+        checks.require(sizes[size] <= high, what, g, f"a grammar of at most {high} {size}, not {sizes[size]}")
     seed = checks.integer("seed", numbers["seed"], 0, 2**31 - 1)
     return {"v": g.v, "m": g.m, "s": g.s, "L": g.L, **(numbers | {"seed": seed}), "rules": g.rules.tolist()}

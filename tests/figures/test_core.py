@@ -3,10 +3,20 @@
 import pytest
 
 from hierlib import rhm
-from hierlib.figures import InteractiveFigure, belief_tree, loss_landscape, percolating_bumps, swing_by, synonyms
+from hierlib.figures import (
+    InteractiveFigure,
+    belief_tree,
+    hierarchical_image,
+    loss_landscape,
+    percolating_bumps,
+    swing_by,
+    synonyms,
+)
 
 GRAMMAR = rhm.Grammar.random(v=4, m=2, s=2, L=3)
-FIGURES = [belief_tree(GRAMMAR), synonyms(GRAMMAR), loss_landscape(), swing_by(), percolating_bumps()]
+PICTURES = rhm.pictures.Pictures(rhm.Grammar.random(v=4, m=2, s=4, L=2), rhm.pictures.gabor(4, pixels=4))
+FIGURES = [belief_tree(GRAMMAR), hierarchical_image(PICTURES), synonyms(GRAMMAR), loss_landscape(), swing_by(),
+           percolating_bumps()]
 GLOBALS = "() => Object.getOwnPropertyNames(window)"
 
 
@@ -14,6 +24,7 @@ def test_a_script_is_one_function():
     for figure in FIGURES:
         assert figure.source.startswith("(function () {\n\"use strict\";\n") and figure.source.endswith("})();\n")
         assert figure.source.count("const core = ") == 1
+        assert figure.source.count("const inference = ") == figure.source.count("} = inference;") <= 1
 
 
 def test_print_leaves_out_what_is_long():
