@@ -21,6 +21,10 @@ sample:
 - randint: a bound, ``torch.randint`` drawing the numbers that are needed (one per inner node and one for the class)
   and nothing else.
 
+pictures, the exact denoiser of images in pixel space:
+
+- Empirical: the posterior mean over a finite set, which are all images of the grammar, 4096.
+
 The size is v, m, s, L.
 """
 
@@ -37,8 +41,10 @@ import torch
 
 from benchmarks.common import check, fastest, row
 from hierlib import rhm
+from hierlib.diffusion import ideal
 from hierlib.lab.types import Float, Tensor
 from hierlib.rhm import Grammar
+from hierlib.rhm.pictures import Pictures, gabor
 
 PASSES = 12          # over the v·m rule weights of a node, by unfused code (s = 2)
 
@@ -226,6 +232,17 @@ def sample_row(g: Grammar, quick: bool) -> dict:
     return row("sample", size(g), "µs/string", ours / n, "loop", loop / few, "randint", draws / n)
 
 
+def pictures_row(quick: bool) -> dict:
+    """Return the row of the exact denoiser of pictures against the posterior mean over all images of the grammar."""
+    pictures = Pictures(Grammar.random(4, 4, 4, 1 if quick else 2), gabor(4, 4))
+    everything = pictures.draw(pictures.g.enumerate())
+    y = torch.randn(512, *pictures.shape, generator=torch.Generator().manual_seed(0))
+    empirical = ideal.Empirical(everything)
+    check(pictures(y, 0.1), empirical(y, 0.1), "Empirical", 1e-3)
+    ours, theirs = fastest(2 if quick else 20, lambda: pictures(y, 0.1), lambda: empirical(y, 0.1))
+    return row("pictures", size(pictures.g), "µs/image", ours / len(y), "Empirical", theirs / len(y))
+
+
 def rows(quick: bool) -> list[dict]:
     """Return all rows; a quick run compiles nothing."""
     warnings.simplefilter("ignore")      # the other libraries' own
@@ -237,4 +254,4 @@ def rows(quick: bool) -> list[dict]:
         found += library_rows(name, Grammar.random(*((3, 2, 2, 2) if quick else case)), quick)
     for case in ((8, 4, 2, 3), (16, 4, 2, 4), (32, 8, 2, 7), (32, 8, 2, 10)):
         found.append(sample_row(Grammar.random(*case), quick))
-    return found
+    return [*found, pictures_row(quick)]

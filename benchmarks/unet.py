@@ -62,10 +62,12 @@ def layers_alone(net: nets.UNet, x: Tensor, level: Tensor) -> Callable[[], None]
     return call
 
 
-def step_rows(widths: tuple[int, ...], n: int, pixels: int, quick: bool, lowest: bool = False) -> list[dict]:
+def step_rows(
+    widths: tuple[int, ...], n: int, pixels: int, quick: bool, lowest: bool = False, channels: int = 1
+) -> list[dict]:
     """Return the rows of one network, maybe with attention at the lowest level, against bounds and the other order."""
-    options = {"widths": widths, "attention": {len(widths) - 1} if lowest else ()}
-    net, (x, level) = unet(**options), noisy(n, 1, pixels, pixels)
+    options = {"channels": channels, "widths": widths, "attention": {len(widths) - 1} if lowest else ()}
+    net, (x, level) = unet(**options), noisy(n, channels, pixels, pixels)
     ours = step(net.parameters(), lambda: net(x, level))
     first = unet(**options).to(memory_format=torch.contiguous_format)
     contiguous = step(first.parameters(), lambda: first(x, level))
@@ -145,5 +147,6 @@ def rows(quick: bool) -> list[dict]:
     for widths in ((16, 32, 32), (12, 24, 32), (32,)):
         found += step_rows(widths, n, pixels, quick)
     found += step_rows((8, 16, 24), n, 8 if quick else 20, quick, lowest=True)
+    found += step_rows((64, 64), 2 * n, 4, quick, channels=16)                # tiles of 4×4 pixels, as channels
     found += [ensemble_row(4, n, pixels, chunk, quick) for chunk in (None, 1)]
     return found + library_row(diffusers, n, pixels, quick) + library_row(lucidrains, n, pixels, quick)

@@ -28,6 +28,12 @@ _CLUSTERS = {
     "counting": "((dict(v=6, m=2, s=2, L=2), (4, 16)), (dict(v=6, m=3, s=2, L=3), (16, 64)))",
 }
 
+_IMAGES = {
+    "n_grammars": "2", "n_images": "(2, 1)", "depths": "(1, 2)", "samples": "2", "n_noise": "3", "n_pool": "4",
+    "deep": "4", "n_stepped": "1", "reverse_steps": "(1, 2)", "sizes": "(2, 4)", "n_networks": "1", "widths": "(4, 4)",
+    "steps": "4", "n_generated": "4", "T": "2", "n_turned": "2", "L_net": "1",
+}
+
 #: chapter -> what is different -> name -> value, at quick scale
 CASES: dict[str, dict[str, dict[str, str]]] = {
     "phase-transition": {
@@ -96,6 +102,13 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "unet_separations": "(0.05, 0.2, 0.3)", "n_unets": "2",
         },
     },
+    "images": {
+        "tiny": _IMAGES | {"n_grammars": "1"},
+        "other": _IMAGES | {
+            "V": "8", "M": "24", "PIXELS": "3", "depths": "(1, 2, 3)", "n_images": "(3, 2, 1)", "L_net": "2",
+            "widths": "(4, 4, 4)", "v_net": "4", "m_net": "2", "n_networks": "2", "batch": "8", "reverse_steps": "(3,)",
+        },
+    },
     "percolation": {
         "tiny": {
             "sides": "(4, 6)", "n_systems": "4", "lattice_side": "12", "n_lattices": "3", "n_tests": "16",
@@ -138,6 +151,7 @@ PAPER: dict[str, dict[str, str]] = {
         "n_compared": "2", "n_memories": "2", "steps": "6", "memory_P": "{16: (8, 4), 4: (4, 8)}",
         "text_network": "lambda v, k: nets.Transformer(v, d_text, width=8, heads=4, layers=4, seed=k)",
     },
+    "images": _IMAGES | {"widths": "(4, 4, 4)", "L_net": "3", "sizes": "(2, 3, 4)", "n_networks": "2"},
     "simplicity-bias": _BIAS | {
         "n_replicas": "3", "dims_u": "(3, 4)", "d_level": "{'u': 4, 'v': 4}", "mlp_steps": "3", "unet_steps": "3",
         "layer_steps": "3", "n_agree": "1", "n_paths": "3", "stairs_at": "(3,)",
