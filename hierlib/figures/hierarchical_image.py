@@ -6,9 +6,8 @@ from hierlib.rhm.pictures import Pictures
 
 __all__ = ["hierarchical_image"]
 
-# more tiles cannot be told apart; numbers in the rules, and in the tiles, are written into the page
+# more tiles cannot be told apart; numbers in the rules, and as many in the tiles, are written into the page
 _MOST = {"leaves": 64, "numbers": 50_000}
-_PIXELS = 8
 
 
 def hierarchical_image(
@@ -47,16 +46,14 @@ def hierarchical_image(
     >>> hierarchical_image(Pictures(Grammar.random(v=8, m=3, s=4, L=2), gabor(8, pixels=4)))
     InteractiveFigure('hierarchical-image', v=8, m=3, s=4, L=2, alpha_bar=0.2, seed=0, channels=1, pixels=4)
     """
-    checks.require(isinstance(pictures, Pictures), "pictures", pictures, "a hierlib.rhm.pictures.Pictures")
-    signal, g, tiles = checks.real("alpha_bar", alpha_bar, 0.0, 1.0), pictures.g, pictures.tiles
+    signal = checks.real("alpha_bar", alpha_bar, 0.0, 1.0)
     checks.require(signal < 1, "alpha_bar", alpha_bar, "in [0, 1): without noise there is nothing to infer")
-    checks.require(g.s == 4, "pictures", pictures, "of a grammar with s = 4, not another square")
-    channels, pixels = tiles.shape[1:3]
-    fits = channels in (1, 3) and pixels <= _PIXELS and tiles.numel() <= _MOST["numbers"]
-    checks.require(fits, "pictures", pictures, f"of tiles with 1 or 3 channels, at most {_PIXELS} × {_PIXELS} pixels "
-                   f"and {_MOST['numbers']} numbers in all, not {' × '.join(map(str, tiles.shape))}")
-    config = of_grammar(g, _MOST, what="pictures", alpha_bar=signal, seed=seed)
-    config |= {"channels": channels, "pixels": pixels,
-               "tiles": [[round(x, 6) for x in tile] for tile in tiles.flatten(1).tolist()]}
+    fits = isinstance(pictures, Pictures) and pictures.g.s == 4 and pictures.tiles.numel() <= _MOST["numbers"]
+    checks.require(fits and len(pictures.tiles[0]) in (1, 3) and pictures.tiles.shape[3] <= 8, "pictures", pictures,
+                   "hierlib.rhm.pictures.Pictures of a grammar with s = 4, and of tiles with 1 or 3 channels, at most "
+                   f"8 × 8 pixels and {_MOST['numbers']} numbers in all")
+    config = of_grammar(pictures.g, _MOST, what="pictures", alpha_bar=signal, seed=seed)
+    config |= dict(zip(("channels", "pixels"), pictures.tiles.shape[1:]))
+    config["tiles"] = [[round(x, 6) for x in tile] for tile in pictures.tiles.flatten(1).tolist()]
     return InteractiveFigure(name, config, "hierarchical_image", "hierarchical-image", "Denoising a hierarchical image",
                              "image", ("inference",))
