@@ -1,6 +1,6 @@
-"""Real data from installed packages or from files: English text and natural images, their symbols and correlations."""
+"""Real data from packages or files: English text, natural images, letters in many fonts; correlations and features."""
 
-from hierlib.real import correlation, images, text
+from hierlib.real import correlation, features, glyphs, images, text
 from hierlib.real.vocabulary import Vocabulary
 
-__all__ = ["Vocabulary", "correlation", "images", "text"]
+__all__ = ["Vocabulary", "correlation", "features", "glyphs", "images", "text"]

@@ -1,4 +1,4 @@
-"""Natural images as patches for denoisers: photographs that ship inside installed packages, or CIFAR-10.
+"""Natural images as patches for denoisers: photographs inside installed packages, CIFAR-10, or a folder of classes.
 
 Nothing here reaches for the network unless ``download=True`` asks for it. Images are float32 in [0, 1] with axes
 (channels, height, width).
@@ -17,7 +17,7 @@ from torch.nn.functional import avg_pool2d
 from hierlib.lab import checks, generator
 from hierlib.lab.types import Float, Int, Tensor
 
-__all__ = ["NAMES", "Natural", "Standardise", "cifar10", "natural", "photographs", "split"]
+__all__ = ["NAMES", "Natural", "Standardise", "cifar10", "folder", "natural", "photographs", "split"]
 
 _FILES = {
     "astronaut": ("skimage", "data/astronaut.png"), "camera": ("skimage", "data/camera.png"),
@@ -39,19 +39,25 @@ def _gray(pixels: Tensor) -> Tensor:
     return (sum(weight * pixels[:, c:c + 1].float() for c, weight in enumerate(_GRAY)) / 255).clamp_(0, 1)
 
 
+def _open(path: Path, size: int | None = None) -> Float[Tensor, "1 height width"]:
+    """Return the picture in a file; with a size its middle square, resized."""
+    from PIL import Image, ImageOps  # comes with matplotlib
+
+    with Image.open(path) as picture:
+        whole = picture.convert("RGB") if size is None else ImageOps.fit(picture.convert("RGB"), (size, size))
+        pixels = torch.frombuffer(bytearray(whole.tobytes()), dtype=torch.uint8)
+        return _gray(pixels.view(1, whole.height, whole.width, 3).permute(0, 3, 1, 2))[0]
+
+
 def _read(name: str) -> Float[Tensor, "1 height width"]:
     """Return one photograph from the folder of its package, which is found but not imported."""
-    from PIL import Image  # comes with matplotlib
-
     package, file = _FILES[name]
     spec = importlib.util.find_spec(package)
     path = Path(spec.origin).parent / file if spec is not None and spec.origin else None
     if path is None or not path.is_file():
         raise FileNotFoundError(f"the photograph {name!r} is a file of the package {package}, which is not "
                                 "installed: run `pip install scikit-image scikit-learn`")
-    with Image.open(path) as picture:
-        pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
-        return _gray(pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2))[0]
+    return _open(path)
 
 
 def photographs(names: Sequence[str] = NAMES) -> dict[str, Float[Tensor, "1 _ _"]]:
@@ -139,6 +145,52 @@ def cifar10(root: str | Path, *, train: bool = True, download: bool = False) -> 
             f"torchvision (`pip install torchvision`) and the undamaged folder {_CIFAR} of cifar-10-python.tar.gz (at "
             "www.cs.toronto.edu/~kriz/cifar.html), which download=True fetches") from error
     return _gray(torch.from_numpy(data.data).permute(0, 3, 1, 2))
+
+
+def folder(
+    root: str | Path, size: int, *, per_class: int | None = None
+) -> tuple[Float[Tensor, "n 1 size size"], Int[Tensor, " n"], tuple[str, ...]]:
+    """Return the images of a folder in gray, such as one of ImageNet: each of its subfolders is a class.
+
+    By Pillow, as torchvision's ``ImageFolder`` does it too: the middle square of each file (JPEG, PNG and what else
+    Pillow reads; hidden files are left out), resized. Classes and files are in the order of their names.
+
+    Parameters
+    ----------
+    root
+        The folder, such as ImageNet's ``train`` or ``val``; ``~`` is the home folder.
+    size
+        Pixels of the side.
+    per_class
+        Only so many files of each class, the first ones.
+
+    Returns
+    -------
+    images, labels, classes
+        float32 ``(n, 1, size, size)`` in [0, 1]; int64 ``(n,)``, places in `classes`; the names of the subfolders.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such folder, or no subfolder with files in it.
+    ValueError
+        For numbers out of range, or a file that is no picture, with its name.
+    """
+    root, size = Path(root).expanduser(), checks.integer("size", size, low=1)
+    most = None if per_class is None else checks.integer("per_class", per_class, low=1)
+    files = [(kind.name, path) for kind in (sorted(root.iterdir()) if root.is_dir() else ()) if kind.is_dir()
+             for path in sorted(p for p in kind.glob("[!.]*") if p.is_file())[:most] if kind.name[0] != "."]
+    if not files:
+        raise FileNotFoundError(f"no images in {str(root)!r}: it must be a folder with a subfolder of pictures for "
+                                "each class, as ImageNet's train and val (image-net.org gives them to the registered)")
+    classes, images = tuple(dict.fromkeys(name for name, _ in files)), []
+    for name, path in files:
+        try:
+            images.append(_open(path, size))
+        except OSError as error:                     # Pillow's UnidentifiedImageError is one, too
+            raise ValueError(f"root = {str(root)!r}: must hold pictures only, but {name}/{path.name} cannot be read "
+                             f"({error})") from error
+    return torch.stack(images), torch.tensor([classes.index(name) for name, _ in files]), classes
 
 
 @dataclass(frozen=True)
