@@ -27,7 +27,7 @@ import torch
 from hierlib.lab import checks
 from hierlib.lab.types import Float, Int, Tensor
 
-__all__ = ["Correlation", "Overlap", "at_distance", "by_distance", "pair_overlap"]
+__all__ = ["Correlation", "Overlap", "at_distance", "by_distance", "jackknife", "pair_overlap"]
 
 _MAX_BLOCKS = 100
 _MAX_ENTRIES = 2**24          # of one temporary
@@ -204,6 +204,15 @@ def pair_overlap(
     without_x = (total[..., None] - cross.sum(-1)) / ((a - 1) * b) / (square / (b * (b - 1)))[..., None]
     without_reference = ((total[..., None] - cross.sum(-2)) / (a * (b - 1))
                          / ((square[..., None] - 2 * apart) / ((b - 1) * (b - 2))))
-    parts = (without_x, a), (without_reference, b)                           # delete-one-block jackknife (Efron, Stein)
-    error = sum((k - 1) / k * (p - p.mean(-1, keepdim=True)).square().sum(-1) for p, k in parts).sqrt()
-    return Overlap(value, error)
+    left_out = torch.cat([without_x, without_reference], -1).movedim(-1, 0)
+    return Overlap(value, jackknife(left_out, (a, b)))
+
+
+def jackknife(left_out: Float[Tensor, "both *groups"], blocks: tuple[int, int]) -> Float[Tensor, "*groups"]:
+    """Return the standard error of a quantity from its values without one block, the blocks being of two sets.
+
+    `left_out` holds the values without each block of the first set, ``blocks[0]`` of them, then without each of the
+    second. Source: Efron, Stein 1981.
+    """
+    parts = left_out.split(list(blocks))
+    return sum((len(p) - 1) / len(p) * (p - p.mean(0)).square().sum(0) for p in parts).sqrt()
