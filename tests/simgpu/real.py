@@ -3,7 +3,7 @@
 import torch
 
 from hierlib import real
-from hierlib.real import correlation, images, text
+from hierlib.real import correlation, features, images, text
 from tests.drawn import gen
 from tests.simgpu.compare import both
 
@@ -34,3 +34,15 @@ def check_correlations():
     both(lambda d: (lambda found: [found.norm, found.norm_error])(correlation.by_distance(x.to(d), 3, [1, 3])))
     correlation.pair_overlap(x.to("cuda"), y, pairs, 3)
     both(lambda d: correlation.by_distance(x.to(d), 3, [1, 2]), tolerance=1e-9)
+
+
+def check_features():
+    x, y = torch.randn(50, 3, generator=gen()), torch.randn(45, 3, generator=gen(1))
+    both(lambda d: list(features.mmd(x.to(d), y.to(d))), tolerance=1e-6)
+    parts = [torch.randn(6, 3, 2, 2, generator=gen(2)), torch.randn(6, 5, generator=gen(3))]
+    both(lambda d: features.similarity(*([z.to(d) for z in parts] for _ in range(2)), [z.to(d).flip(0) for z in parts]))
+    try:
+        net = features.Features(32)
+    except ModuleNotFoundError:
+        return
+    both(lambda d: net(PICTURES["a"][None].to(d))[-1], tolerance=1e-3)
