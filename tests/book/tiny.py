@@ -31,7 +31,10 @@ _CLUSTERS = {
 _IMAGES = {
     "n_grammars": "2", "n_images": "(2, 1)", "depths": "(1, 2)", "samples": "2", "n_noise": "3", "n_pool": "4",
     "deep": "4", "n_stepped": "1", "reverse_steps": "(1, 2)", "sizes": "(2, 4)", "n_networks": "1", "widths": "(4, 4)",
-    "steps": "4", "n_generated": "4", "T": "2", "n_turned": "2", "L_net": "1",
+    "steps": "4", "n_generated": "40", "T": "2", "n_turned": "2", "L_net": "1", "size": "8", "n_drawn": "60",
+    "n_letters": "2", "n_photos": "2", "turns": "2", "times": "(0.3, 0.7)", "turn_steps": "4", "n_unets": "1",
+    "real_widths": "(4, 4)", "real_batch": "4", "letter_steps": "3", "photo_steps": "3", "photo_at": "(1, 2)",
+    "per_class": "60", "class_steps": "3",
 }
 
 #: chapter -> what is different -> name -> value, at quick scale
