@@ -10,7 +10,8 @@
 - layers: a bound, the 3×3 convolutions of the network alone, each on an input of its own, forward and backward.
 
 The size is widths/n×pixels×pixels. The stages of the libraries' networks are longer, so that times against them are
-per 10⁹ floating point operations; ours has the norm, as they, and each has channels first or last, whichever is faster.
+per 10⁹ floating point operations. They normalise their channels (GroupNorm), which ours does not; each has channels
+first or last, whichever is faster.
 """
 
 import sys
@@ -132,11 +133,11 @@ def library_row(make: Callable[[int], nn.Module], n: int, pixels: int, quick: bo
         found = peer(x, 1000 * level)
         return found if isinstance(found, Tensor) else found.sample
 
-    mine = [unet(norm=True).to(memory_format=order) for order in orders]
+    mine = [unet().to(memory_format=order) for order in orders]
     ours = [step(net.parameters(), partial(net, x, level)) for net in mine]
     theirs = [step(peer.parameters(), partial(output, peer)) for peer in peers]
     seconds = fastest(2 if quick else 15, *ours, *theirs)
-    return [row("step, norm", f"16,32,32/{n}×{pixels}×{pixels}", "ms/GFLOP", min(seconds[:2]) / gflop(ours[0]),
+    return [row("step", f"16,32,32/{n}×{pixels}×{pixels}", "ms/GFLOP", min(seconds[:2]) / gflop(ours[0]),
                 make.__name__, min(seconds[2:]) / gflop(theirs[0]))]
 
 

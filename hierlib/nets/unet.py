@@ -1,6 +1,5 @@
 """U-Net on images for denoising: told the noise level and, if wanted, a condition such as a class or a concept."""
 
-import math
 from collections.abc import Collection, Sequence
 
 import torch
@@ -20,17 +19,12 @@ def _convolution(c_in: int, c_out: int) -> nn.Conv2d:
     return nn.Conv2d(c_in, c_out, 3, padding=1)
 
 
-def _norm(channels: int, norm: bool) -> nn.Module:
-    return nn.GroupNorm(math.gcd(8, channels), channels) if norm else nn.Identity()
-
-
 class _Attention(nn.Module):
     """Every pixel looks at all others; the result is added to what it reads."""
 
-    def __init__(self, channels: int, heads: int, norm: bool) -> None:
+    def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = _norm(channels, norm)
         self.query_key_value, self.mix = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
 
     def extra_repr(self) -> str:
@@ -38,7 +32,7 @@ class _Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         n, c, h, w = x.shape
-        heads = self.query_key_value(self.norm(x)).reshape(n, 3, self.heads, c // self.heads, h * w)
+        heads = self.query_key_value(x).reshape(n, 3, self.heads, c // self.heads, h * w)
         query, key, value = heads.transpose(-1, -2).unbind(1)                        # (n, heads, pixels, c / heads)
         seen = F.scaled_dot_product_attention(query, key, value)
         return x + self.mix(seen.transpose(-1, -2).reshape(n, c, h, w))
@@ -47,16 +41,15 @@ class _Attention(nn.Module):
 class _Block(nn.Module):
     """x + two convolutions; between them the embedded level and condition scale and shift each channel."""
 
-    def __init__(self, c_in: int, c_out: int, embedded: int, heads: int, norm: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, embedded: int, heads: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = _norm(c_in, norm), _norm(c_out, norm)
         self.first, self.second = _convolution(c_in, c_out), _convolution(c_out, c_out)
         self.modulate = nn.Linear(embedded, 2 * c_out) if embedded else None
         self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
-        self.attention = _Attention(c_out, heads, norm) if heads else nn.Identity()
+        self.attention = _Attention(c_out, heads) if heads else nn.Identity()
 
     def forward(self, x: Float[Tensor, "n c_in h w"], embedding: Tensor | None) -> Float[Tensor, "n c_out h w"]:
-        y = self.norm2(self.first(F.silu(self.norm1(x))))
+        y = self.first(F.silu(x))
         if self.modulate is not None:
             scale, shift = self.modulate(embedding)[:, :, None, None].chunk(2, 1)
             y = torch.addcmul(shift, y, 1 + scale)
@@ -88,8 +81,6 @@ class UNet(nn.Module):
         Levels at which self-attention follows each block: 0 is the full resolution, ``len(widths) - 1`` the lowest.
     heads
         Of the attention.
-    norm
-        Whether GroupNorm comes before each activation. It hides the contrast of the image.
     time
         Whether the network is told the noise level. If not, it may still be called with one.
     seed
@@ -111,7 +102,7 @@ class UNet(nn.Module):
 
     def __init__(
         self, channels: int = 1, widths: Sequence[int] = (16, 32, 32), blocks: int = 1, condition: int = 0,
-        attention: Collection[int] = (), heads: int = 4, norm: bool = False, time: bool = True, seed: Seed = 0,
+        attention: Collection[int] = (), heads: int = 4, time: bool = True, seed: Seed = 0,
     ) -> None:
         super().__init__()
         self.channels, blocks, heads = checks.integers(1, channels=channels, blocks=blocks, heads=heads)
@@ -127,7 +118,7 @@ class UNet(nn.Module):
         def stage(c_in: int, level: int) -> nn.ModuleList:
             inputs = [c_in] + [widths[level]] * (blocks - 1)
             mine = heads if level in attention else 0
-            return nn.ModuleList(_Block(c, widths[level], size, mine, norm) for c in inputs)
+            return nn.ModuleList(_Block(c, widths[level], size, mine) for c in inputs)
 
         with torch.random.fork_rng(devices=()):     # torch's layers draw weights of their own, replaced below
             self.level = nn.Sequential(
@@ -136,7 +127,6 @@ class UNet(nn.Module):
             self.stem = _convolution(self.channels, widths[0])
             self.down = nn.ModuleList(stage(widths[max(k - 1, 0)], k) for k in range(lowest + 1))
             self.up = nn.ModuleList(stage(widths[k + 1] + widths[k], k) for k in reversed(range(lowest)))
-            self.norm = _norm(widths[0], norm)
             self.readout = _convolution(widths[0], self.channels)
         initialise(self, generator(seed, "UNet"))
         nn.init.zeros_(self.readout.weight)
@@ -165,7 +155,7 @@ class UNet(nn.Module):
             x = torch.cat([F.interpolate(x, scale_factor=2.0), before.pop()], 1)
             for block in stage:
                 x = block(x, embedding)
-        return self.readout(F.silu(self.norm(x)))
+        return self.readout(F.silu(x))
 
     def _embedding(self, x: Tensor, alpha_bar: float | Tensor | None, condition: Tensor | None) -> Tensor | None:
         """Return what scales and shifts the channels, ``(n, size)``, or None when there is nothing to tell."""

@@ -33,30 +33,30 @@ def level_and_condition(n: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(n, generator=gen, dtype=torch.float64), torch.randn(n, k, generator=gen, dtype=torch.float64)
 
 
-def parameters(channels, widths, blocks, condition, attention, norm, time) -> int:
+def parameters(channels, widths, blocks, condition, attention, time) -> int:
     """Return the number of parameters, counted by hand."""
     size = 2 * widths[0] if time or condition else 0
     total = time * (17 * size + (size + 1) * size) + (condition > 0) * (condition + 1) * size
-    total += (9 * channels + 1) * widths[0] + 2 * norm * widths[0] + (9 * widths[0] + 1) * channels
+    total += (9 * channels + 1) * widths[0] + (9 * widths[0] + 1) * channels
     levels = len(widths)
     stages = [(widths[max(k - 1, 0)], k) for k in range(levels)]
     stages += [(widths[k + 1] + widths[k], k) for k in range(levels - 1)]
     for first, k in stages:
         c = widths[k]
         for c_in in [first] + [c] * (blocks - 1):
-            total += (9 * c_in + 1) * c + (9 * c + 1) * c + 2 * norm * (c_in + c) + (size > 0) * (size + 1) * 2 * c
+            total += (9 * c_in + 1) * c + (9 * c + 1) * c + (size > 0) * (size + 1) * 2 * c
             total += (c_in != c) * (c_in + 1) * c
-            total += (k in attention) * ((c + 1) * 3 * c + (c + 1) * c + 2 * norm * c)
+            total += (k in attention) * ((c + 1) * 3 * c + (c + 1) * c)
     return total
 
 
 @settings(max_examples=15)
 @given(data=st.data(), channels=st.integers(1, 3), widths=st.lists(st.sampled_from([2, 4, 6]), min_size=1, max_size=3),
-       blocks=st.integers(1, 2), condition=st.integers(0, 2), norm=st.booleans(), time=st.booleans())
-def test_any_unet_has_the_shape_and_the_parameters(data, channels, widths, blocks, condition, norm, time):
+       blocks=st.integers(1, 2), condition=st.integers(0, 2), time=st.booleans())
+def test_any_unet_has_the_shape_and_the_parameters(data, channels, widths, blocks, condition, time):
     attention = data.draw(st.sets(st.integers(0, len(widths) - 1)))
-    net = UNet(channels, widths, blocks, condition, attention, 2, norm, time)
-    assert nets.count(net) == parameters(channels, widths, blocks, condition, attention, norm, time)
+    net = UNet(channels, widths, blocks, condition, attention, 2, time)
+    assert nets.count(net) == parameters(channels, widths, blocks, condition, attention, time)
     rows, columns = (data.draw(st.integers(1, 2)) * 2 ** len(widths) for _ in range(2))
     x = torch.randn(3, channels, rows, columns)
     level, told = torch.rand(3) if time else None, torch.randn(3, condition) if condition else None
@@ -66,17 +66,12 @@ def test_any_unet_has_the_shape_and_the_parameters(data, channels, widths, block
 
 def test_it_is_the_network_that_is_written_down():
     # oracle: two levels by torch's functions, pooling by means of 2×2 blocks, copying by a Kronecker product
-    net = reading(UNet(2, (4, 8), condition=3, norm=True))
+    net = reading(UNet(2, (4, 8), condition=3))
     x = images(3, 2)
     level, told = level_and_condition(3, 3)
 
     def conv(y, layer):
         return F.conv2d(F.pad(y, (1, 1, 1, 1)) if layer.weight.shape[-1] == 3 else y, layer.weight, layer.bias)
-
-    def normed(y, norm):
-        groups = y.reshape(3, norm.num_groups, -1)
-        groups = (groups - groups.mean(2, True)) / (groups.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()
-        return groups.view(y.shape) * norm.weight[:, None, None] + norm.bias[:, None, None]
 
     def silu(y):
         return y / (1 + torch.exp(-y))
@@ -86,7 +81,7 @@ def test_it_is_the_network_that_is_written_down():
 
     def block(y, b, e):
         scale, shift = linear(e, b.modulate)[..., None, None].split(y.new_empty(b.first.out_channels).numel(), 1)
-        h = normed(conv(silu(normed(y, b.norm1)), b.first), b.norm2) * (1 + scale) + shift
+        h = conv(silu(y), b.first) * (1 + scale) + shift
         skip = y if isinstance(b.shortcut, nn.Identity) else conv(y, b.shortcut)
         return skip + conv(silu(h), b.second)
 
@@ -97,7 +92,7 @@ def test_it_is_the_network_that_is_written_down():
     top = block(conv(x, net.stem), net.down[0][0], e)
     low = block(top.view(3, 4, 4, 2, 4, 2).mean((3, 5)), net.down[1][0], e)
     up = torch.cat([torch.kron(low, torch.ones(1, 1, 2, 2, dtype=torch.float64)), top], 1)
-    out = conv(silu(normed(block(up, net.up[0][0], e), net.norm)), net.readout)
+    out = conv(silu(block(up, net.up[0][0], e)), net.readout)
     assert torch.allclose(net(x, level, told), out, atol=1e-6)                  # frequencies are made in float32
 
 
@@ -127,15 +122,6 @@ def test_one_width_sees_a_window_and_more_widths_see_further():
     x = images(1, size=16).requires_grad_()
     reading(UNet(widths=(4,), attention=(0,)))(x, 0.5)[0, 0, 0, 0].backward()
     assert (x.grad[0, 0] != 0).all()
-
-
-def test_norm_hides_the_contrast():
-    for norm in (False, True):
-        net = reading(UNet(widths=(8, 8), norm=norm, time=False))
-        nn.init.zeros_(net.stem.bias)
-        block = net.down[0][0]
-        inner = [block.norm1(net.stem(c * images(2))) for c in (1.0, 3.0)]
-        assert torch.allclose(*inner, atol=1e-3) is norm
 
 
 def test_level_and_condition_are_used():
@@ -213,7 +199,7 @@ def test_seeds_and_first_weights():
 
 
 def test_channels_last_is_the_same_network():
-    net, x = reading(UNet(widths=(8, 8), attention=(1,), norm=True)), images(3)
+    net, x = reading(UNet(widths=(8, 8), attention=(1,))), images(3)
     out = net(x, 0.4).detach()
     last = net.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last), 0.4)
     assert torch.allclose(last, out, atol=1e-12)

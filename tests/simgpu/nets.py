@@ -37,9 +37,8 @@ def check_networks():
     for make in TOKENS:
         both(lambda d: learned(stirred(make(0)).to(d), Q.to(d)))
     both(lambda d: learned(nets.Skip(nets.MLP(3, 3), 0.5).to(d), C.to(d)))
-    for options in ({}, {"norm": True}):
-        for level in (lambda d: 0.5, LEVEL.to, lambda d: torch.tensor(0.5, device=d), lambda d: LEVEL):
-            both(lambda d: learned(stirred(unet(0, **options)).to(d), X.to(d), level(d), C.to(d)))
+    for level in (lambda d: 0.5, LEVEL.to, lambda d: torch.tensor(0.5, device=d), lambda d: LEVEL):
+        both(lambda d: learned(stirred(unet(0)).to(d), X.to(d), level(d), C.to(d)))
     for clock in ("log_snr", "time"):
         both(lambda d: nets.NoiseLevel(clock).to(d)(LEVEL.to(d)))
     both(lambda d: nets.initialise(nets.MLP(3, 3).to(d), gen()))
