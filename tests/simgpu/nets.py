@@ -15,8 +15,8 @@ TOKENS = (lambda k: nets.TokenMLP(4, 8, 12, seed=k), lambda k: nets.Transformer(
           lambda k: nets.TreeUNet(4, 2, 3, 8, seed=k), lambda k: nets.ConvNet(4, 8, seed=k))
 
 
-def unet(k, **options):
-    return nets.UNet(2, (4, 8), condition=3, attention=(1,), seed=k, **options)
+def unet(k):
+    return nets.UNet(2, (4, 8), condition=3, attention=(1,), seed=k)
 
 
 def stirred(net):
