@@ -46,8 +46,8 @@ class Features:
 
     Examples
     --------
-    >>> features = Features()  # doctest: +SKIP
-    >>> [x.shape for x in features(torch.rand(5, 1, 16, 16))][-2:]  # doctest: +SKIP
+    >>> features = Features()
+    >>> [x.shape for x in features(torch.rand(5, 1, 16, 16))][-2:]
     [torch.Size([5, 320, 2, 2]), torch.Size([5, 1000])]
     """
 
