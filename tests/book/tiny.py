@@ -7,7 +7,9 @@ _BIAS = {
     "n_train": "600", "n_test": "{8: 80, 16: 300}", "unet_steps": "12", "mlp_steps": "12", "widths": "(4, 8)",
     "n_designed": "2000", "n_sampled": "2000", "n_agree": "2", "n_replicas": "4", "dims_u": "(4, 8)",
     "dims_v": "(3, 4)", "d_steps": "4", "d_level": "{'u': 8, 'v': 4}", "n_paths": "50", "layer_dims": "(4, 8)",
-    "layer_steps": "12", "stairs_at": "(4,)", "n_stairs": "4", "n_pursuit": "640",
+    "d_wide": "9", "n_layers": "2", "layer_cubes": "(6, 6)", "layer_units": "(3, 5)", "clock_sets": "(8, 16)",
+    "n_clocks": "3", "clock_steps": "lambda n: 4",
+    "stairs_at": "(4,)", "n_stairs": "4", "n_pursuit": "640",
 }
 
 _SIM = {
@@ -157,7 +159,7 @@ PAPER: dict[str, dict[str, str]] = {
     "images": _IMAGES | {"widths": "(4, 4, 4)", "L_net": "3", "sizes": "(2, 3, 4)", "n_networks": "2"},
     "simplicity-bias": _BIAS | {
         "n_replicas": "3", "dims_u": "(3, 4)", "d_level": "{'u': 4, 'v': 4}", "mlp_steps": "3", "unet_steps": "3",
-        "layer_steps": "3", "n_agree": "1", "n_paths": "3", "stairs_at": "(3,)",
+        "n_agree": "1", "n_paths": "3", "stairs_at": "(3,)",
     },
     "sim-dynamics": _SIM | {
         "figures": "('5',)", "r_range": "(0.4, 0.96)", "n_rho": "2", "u_widths": "(4,)", "depths": "(2,)",
