@@ -77,4 +77,4 @@ def test_code_lines_are_counted_without_prose():
 def test_the_library_stays_small():
     lines = {module.__name__: code_lines(inspect.getsource(module)) for module in modules()}
     assert max(lines.values()) <= 220, max(lines, key=lines.get)
-    assert sum(lines.values()) <= 5500
+    assert sum(lines.values()) <= 5650
