@@ -122,7 +122,8 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "unet_steps": "3", "unet_batch": "4", "n_unets": "1", "unet_sizes": "(4, 6)", "unet_densities": "(0.2,)",
             "largest_radius": "1.2", "n_expected": "1", "island_sizes": "(8, 8)", "island_densities": "(0.3,)",
             "box_size": "6", "hole_widths": "(2.0,)", "gap_widths": "(2.0,)", "gap_waves": "(2,)",
-            "gap_sigmas": "(0.6,)", "stripe_sizes": "(5,)", "stripe_counts": "(2,)",
+            "gap_sigmas": "(0.6,)", "stripe_sizes": "(5, 6)", "stripe_totals": "(1, 3)", "value_sizes": "(6, 8)",
+            "value_counts": "(1, 2)", "bridge_size": "8", "bridge_counts": "(0, 2)",
         },
         "other": {
             "sides": "(8, 16)", "n_systems": "20", "thetas": "(0.001, 0.01, 0.1)", "lattice_side": "11",
@@ -132,7 +133,8 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "unet_steps": "4", "unet_batch": "6", "n_unets": "1", "unet_sizes": "(4, 7)",
             "unet_densities": "(0.15, 0.3)", "largest_radius": "1.5", "n_expected": "1", "island_sizes": "(12, 9)",
             "island_densities": "(0.4, 0.6)", "box_size": "7", "hole_widths": "(1.0, 3.0)", "gap_widths": "(1.5,)",
-            "gap_waves": "(1, 3)", "gap_sigmas": "(0.5, 1.0)", "stripe_sizes": "(4, 6)", "stripe_counts": "(2, 7, 20)",
+            "gap_waves": "(1, 3)", "gap_sigmas": "(0.5, 1.0)", "stripe_sizes": "(4, 6)", "stripe_totals": "(1, 2, 3)",
+            "value_sizes": "(6, 7, 10)", "value_counts": "(0.5, 2, 3)", "bridge_counts": "(0, 4)",
             "margin": "2.0",
         },
     },
@@ -173,6 +175,7 @@ PAPER: dict[str, dict[str, str]] = {
         "onset_sizes": "(5, 6, 7)", "densities": "(0.1, 0.3)", "unet_size": "8", "unet_widths": "(4, 4, 4)",
         "unet_steps": "2", "unet_batch": "4", "n_unets": "1", "unet_sizes": "(4, 8)", "unet_densities": "(0.12, 0.4)",
         "largest_radius": "1.2", "n_expected": "1", "island_sizes": "(8, 8)", "island_densities": "(0.3, 0.5)",
-        "box_size": "8", "gap_waves": "(2, 4)", "stripe_sizes": "(5, 6)", "stripe_counts": "(4, 8)",
+        "box_size": "8", "gap_waves": "(2, 4)", "stripe_sizes": "(5, 6)", "stripe_totals": "(1, 3)",
+        "value_sizes": "(6, 8, 9)", "value_counts": "(1, 3)", "bridge_size": "8", "bridge_counts": "(0, 2)",
     },
 }

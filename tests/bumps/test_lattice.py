@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from hierlib.bumps import bump
 from hierlib.bumps.lattice import (
     P_C,
     clusters,
@@ -21,6 +22,7 @@ from hierlib.bumps.lattice import (
     threshold,
 )
 from hierlib.bumps.percolation import ETA_C, components_of, link_radius
+from hierlib.bumps.readout import fidelity
 
 
 def graph_of(sites: np.ndarray, R2: float, torus: bool) -> nx.Graph:
@@ -48,16 +50,33 @@ def test_neighbours_within_a_range():
     assert {tuple(x) for x in offsets.tolist()} == {(-a, b) for a, b in offsets.tolist()}
 
 
-def test_range_and_smallest_width():
-    # z of the widths of the trial, θ = 0.005 and 0.05
-    counts = [[len(neighbours(float(R2))) for R2 in range2([0.3, 0.5, 0.7, 1.0], theta)] for theta in (0.005, 0.05)]
-    assert counts == [[4, 20, 36, 68], [4, 8, 20, 36]]
-    assert range2(0.7, 0.1) == pytest.approx((link_radius(1.4, 0.1) / 2) ** 2)
-    # up to a width of 1/(2 √ln(1/θ)) no sites are linked
-    smallest = [1 / float(link_radius(1.0, theta)) for theta in (0.005, 0.05)]
-    assert smallest == pytest.approx([0.217, 0.289], abs=5e-4)
-    for factor, count in ((0.999, 0), (1.001, 4)):
-        assert len(neighbours(float(range2(factor * smallest[0], 0.005)))) == count
+def test_range_is_where_images_no_longer_overlap():
+    # z of the widths of the paper's figure, θ = 0.005 and 0.05; the continuum says 4, 20 and 4, 8 of the first two
+    counts = [[len(neighbours(range2(sigma, theta))) for sigma in (0.3, 0.5, 0.7, 1.0)] for theta in (0.005, 0.05)]
+    assert counts == [[4, 12, 36, 68], [0, 8, 20, 36]]
+
+
+@given(sigma=st.floats(0.1, 2.5), theta=st.floats(1e-4, 0.9))
+def test_sites_are_linked_just_when_their_images_overlap(sigma, theta):
+    first = 20.0                                                           # of 61 pixels: far from the border
+    far = torch.cartesian_prod(torch.arange(21.0), torch.arange(21.0)).double()
+    images = bump(first + far, 61, sigma)
+    overlap = fidelity(images, images[:1])
+    sure = (overlap - theta).abs() > 1e-9
+    assert torch.equal((overlap > theta)[sure], (far.square().sum(1) < range2(sigma, theta))[sure])
+    # the factor of odd offsets that the docstring gives
+    k = torch.arange(-40.0, 40.0, dtype=torch.float64)
+    tau = (-(k + 0.5).square() / sigma**2).exp().sum() / (-k.square() / sigma**2).exp().sum()
+    near = (far.amax(1) < 4) & (overlap > 1e-200)
+    odd = (far % 2).sum(1)
+    assert torch.allclose(overlap[near], ((-far.square().sum(1) / (4 * sigma**2)).exp() * tau**odd)[near], rtol=1e-6)
+
+
+def test_narrow_bumps_overlap_less_than_in_the_continuum():
+    assert range2(0.3, 0.0078) == 1 and range2(0.3, 0.0077) == 2           # 0.062 by Gaussian integrals
+    for sigma, theta in ((1.0, 0.05), (1.4, 0.3), (2.0, 0.005), (10.0, 0.999)):
+        wide = link_radius(sigma, theta) ** 2
+        assert len(neighbours(range2(sigma, theta))) == len(neighbours(float(wide)))
 
 
 def test_table_of_thresholds():
@@ -148,10 +167,10 @@ def test_largest_connected_mass_of_the_paper_set_up():
     # N = 32, torus: the share λ where the largest cluster holds half of the occupied sites, from an earlier program
     share = torch.linspace(0.02, 0.6, 30, dtype=torch.float64)
     sites = occupy(share, 32, 10)
-    for sigma, theta, expected in ((0.3, 0.005, 0.56), (0.5, 0.005, 0.18), (0.7, 0.005, 0.08), (0.7, 0.05, 0.18)):
-        ratio = mass_ratio(sites, float(range2(sigma, theta))).mean(1)
+    for sigma, theta, expected in ((0.3, 0.005, 0.56), (0.7, 0.005, 0.08), (0.7, 0.05, 0.18)):
+        ratio = mass_ratio(sites, range2(sigma, theta)).mean(1)
         assert float(share[(ratio > 0.5).int().argmax()]) == pytest.approx(expected, abs=0.025)
-    alone = mass_ratio(sites, float(range2(0.1, 0.005)))                   # narrow: single sites
+    alone = mass_ratio(sites, range2(0.1, 0.005))                          # narrow: single sites
     assert torch.allclose(alone, 1 / sites.sum((-2, -1)).double())
 
 

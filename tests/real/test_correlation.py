@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hierlib.real.correlation import _correlation, _gram, at_distance, by_distance, pair_overlap
+from hierlib.real.correlation import at_distance, by_distance, jackknife, pair_correlation, pair_overlap
 
 V = 5
 _T = torch.rand(V, V, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 2 + 3 * torch.eye(V)
@@ -26,21 +26,16 @@ def covariance(r):
     return P[:, None] * FAR(T, r) - P[:, None] * P
 
 
-def pair_correlation(x, pairs, v):
-    """What by_distance does, for any pairs."""
-    return _correlation(_gram(pairs, v, x=x)[0])
-
-
 def apart(d, *distances):
     return [torch.tensor([[i, i + r] for i in range(d - r)]) for r in distances]
 
 
-def slow(x, pairs, v, b):
+def slow(x, pairs, v, b, pool):
     """The definition: numpy's own sample covariance per block, averaged over all ordered pairs of blocks."""
     hot = np.eye(v)[x.numpy()]
     c = np.array([[[[np.cov(hot[g::b, i, a], hot[g::b, j, c])[0, 1] for c in range(v)] for a in range(v)]
                    for i, j in pairs.tolist()] for g in range(b)])
-    c = c.mean(1, keepdims=True)
+    c = c.mean(1, keepdims=True) if pool else c
     k = np.einsum("gpac,hpac->gh", c, c) / c.shape[1]
     two = list(itertools.permutations(range(b), 2))
     square = np.mean([k[g, h] for g, h in two])
@@ -48,29 +43,32 @@ def slow(x, pairs, v, b):
     one = np.mean([k[g, h] * k[g, i] for g, h, i in itertools.permutations(range(b), 3)]) - theta
     both = np.mean([k[g, h] ** 2 for g, h in two]) - theta
     error = ((4 * (b - 2) * max(one, 0) + 2 * max(both, 0)) / (b * (b - 1))) ** 0.5
-    return square, error
+    return square, error, np.trace(k) / b**2 - square / b
 
 
+@pytest.mark.parametrize("pool", [True, False])
 @pytest.mark.parametrize("n", [12, 23])                             # 23: blocks of unequal size
-def test_against_the_definition(n):
+def test_against_the_definition(pool, n):
     x = torch.randint(3, (n, 4), generator=torch.Generator().manual_seed(n))
     x[:, 2] = x[:, 0]
     pairs = torch.tensor([[0, 1], [2, 0], [3, 3]])
-    got = pair_correlation(x, [pairs], 3)
-    want = slow(x, pairs, 3, {12: 4, 23: 5}[n])
-    assert np.allclose([float(got.square), float(got.error)], want, atol=1e-13)
+    got = pair_correlation(x, pairs, 3, pool=pool)
+    want = slow(x, pairs, 3, {12: 4, 23: 5}[n], pool)
+    assert np.allclose([float(got.square), float(got.error), float(got.floor)], want, atol=1e-13)
 
 
-def test_expectation_is_exact_at_eight_strings():
+@pytest.mark.parametrize("pool", [True, False])
+def test_expectation_is_exact_at_eight_strings(pool):
     # all 2^8 data sets of strings that are 010 with probability 0.3 and 110 … with 0.7: E[estimate] = ||C||^2
     strings, p = torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1]]), (0.3, 0.7)
     pairs = torch.tensor([[0, 1], [0, 3], [1, 2]])
     mean = 0.0
     for choice in itertools.product((0, 1), repeat=8):
         weight = p[1] ** sum(choice) * p[0] ** (8 - sum(choice))
-        mean += weight * float(pair_correlation(strings[list(choice)], [pairs], 2).square)
+        mean += weight * float(pair_correlation(strings[list(choice)], pairs, 2, pool=pool).square)
     c = 0.21 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
-    exact = torch.stack([-c, c, 0 * c]).double().mean(0).square().sum()
+    each = torch.stack([-c, c, 0 * c]).double()
+    exact = each.mean(0).square().sum() if pool else each.square().sum((1, 2)).mean()
     assert mean == pytest.approx(float(exact), abs=1e-7)
 
 
@@ -107,9 +105,28 @@ def test_independent_tokens_give_zero_where_the_plain_estimate_does_not():
     runs = [pair_correlation(torch.randint(V, (n, d), generator=gen), apart(d, 1, 5), V) for _ in range(repeats)]
     square = torch.stack([r.square for r in runs])
     assert (square.mean(0).abs() < 4 * square.std(0) / repeats**0.5).all()
-    plain = (1 - 1 / V) ** 2 / (n * torch.tensor([9.0, 5.0]).double())         # E||plain||^2 for iid uniform tokens
-    assert (square.std(0) < plain).all()
+    expected = (1 - 1 / V) ** 2 / (n * torch.tensor([9.0, 5.0]).double())      # E||plain||^2 for iid uniform tokens
+    floor = torch.stack([r.floor for r in runs]).mean(0)
+    # the blocks' own means cost a factor n_g/(n_g − 1), here 10/9
+    assert torch.allclose(floor, expected * 10 / 9, rtol=0.03)
+    assert (square.std(0) < floor).all()
     assert ((square.abs() > 3 * torch.stack([r.error for r in runs])).double().mean(0) < 0.03).all()
+
+
+def test_floor_is_what_the_plain_estimate_shows_too_much():
+    excess, floor = [], []
+    for seed in range(60):
+        x = chain(300, 8, seed)
+        got = pair_correlation(x, apart(8, 3)[0], V)
+        joint = torch.zeros(V, V, dtype=torch.float64)
+        joint.index_put_((x[:, :-3].flatten(), x[:, 3:].flatten()), torch.ones(()).double(), accumulate=True)
+        joint /= joint.sum()
+        plain = (joint - joint.sum(1, keepdim=True) * joint.sum(0)).square().sum()
+        excess.append(plain - covariance(3).square().sum())
+        floor.append(got.floor)
+    excess, floor = torch.stack(excess), torch.stack(floor)
+    assert excess.mean() == pytest.approx(float(floor.mean()), abs=4 * float(excess.std()) / 60**0.5)
+    assert floor.std() < 0.2 * floor.mean()
 
 
 def test_pooling_averages_covariances_and_not_their_squares():
@@ -117,24 +134,27 @@ def test_pooling_averages_covariances_and_not_their_squares():
     first = torch.randint(2, (4000,), generator=gen)
     flip = (torch.rand(2, 4000, generator=gen) < torch.tensor([[0.2], [0.8]])).long()
     x = torch.stack([first, first ^ flip[0], first ^ flip[1]], 1)
-    pooled = pair_correlation(x, [torch.tensor([[0, 1], [0, 2]])], 2)            # C and −C
+    pairs = torch.tensor([[0, 1], [0, 2]])                          # C and −C
+    each, pooled = (pair_correlation(x, pairs, 2, pool=pool) for pool in (False, True))
+    assert each.square == pytest.approx(0.6**2 / 4, abs=4 * float(each.error))
     assert abs(pooled.square) < 4 * pooled.error and pooled.error < 1e-3
 
 
-def test_many_strings_in_pieces(monkeypatch):
-    x, pairs = chain(60, 8, 0), [torch.combinations(torch.arange(8))]
-    want = pair_correlation(x, pairs, V)
+def test_many_pairs_in_pieces(monkeypatch):
+    x, pairs = chain(60, 8, 0), torch.combinations(torch.arange(8))
+    whole = [pair_correlation(x, pairs, V, pool=pool) for pool in (True, False)]
     monkeypatch.setattr("hierlib.real.correlation._MAX_ENTRIES", 400)
-    got = pair_correlation(x, pairs, V)
-    assert torch.allclose(got.square, want.square, atol=1e-14) and torch.allclose(got.error, want.error, atol=1e-14)
+    for pool, want in zip((True, False), whole):
+        got = pair_correlation(x, pairs, V, pool=pool)
+        assert torch.allclose(got.square, want.square, atol=1e-14) and torch.allclose(got.error, want.error, atol=1e-14)
 
 
-def test_groups_and_errors_of_the_norm():
+def test_one_group_or_many_and_errors_of_the_norm():
     x = chain(500, 10, 3)
-    one, many = by_distance(x, V, [2]), by_distance(x, V, [2, 9])
-    assert one.square.shape == (1,) and many.square.shape == (2,) and torch.allclose(one.square[0], many.square[0])
+    one, many = pair_correlation(x, apart(10, 2)[0], V), pair_correlation(x, apart(10, 2, 9), V)
+    assert one.square.shape == () and many.square.shape == (2,) and torch.allclose(one.square, many.square[0])
     assert many.norm_error[0] == pytest.approx(float(many.error[0] / (2 * many.norm[0])))
-    zero = by_distance(torch.randint(V, (500, 10), generator=torch.Generator().manual_seed(0)), V, [3, 4])
+    zero = pair_correlation(torch.randint(V, (500, 10), generator=torch.Generator().manual_seed(0)), apart(10, 3, 4), V)
     assert torch.isfinite(zero.norm_error).all()
 
 
@@ -151,16 +171,23 @@ def test_overlap_of_known_covariances():
     for x, want in ((chain(n, d, 2), 1), (independent, 0), (both, 0.5), (rename[chain(n, d, 3)], renamed)):
         got = pair_overlap(x, data, groups, V)
         assert ((got.value - want).abs() < 4 * got.error).all() and (got.error < 0.06).all()
+        assert got.left_out.shape == (sum(got.blocks), 2)
+    own = pair_correlation(data, groups, V)
+    assert torch.allclose(got.reference.square, own.square) and torch.allclose(got.reference.error, own.error)
 
 
-def test_error_of_the_overlap_is_the_jackknife_over_blocks():
+def test_overlap_left_out_is_the_estimate_without_the_block():
     x, data, pairs = chain(36, 6, 0), chain(64, 6, 1), apart(6, 2)[0]
-    got = pair_overlap(x, data, [pairs], V)
-    assert float(got.value[0]) == pytest.approx(float(pair_overlap_of_blocks(x, data, pairs, 6, 8)))
-    x_out = [pair_overlap_of_blocks(x[torch.arange(36) % 6 != k], data, pairs, 5, 8) for k in range(6)]
-    data_out = [pair_overlap_of_blocks(x, data[torch.arange(64) % 8 != k], pairs, 6, 7) for k in range(8)]
-    both = 5 * np.var(x_out) + 7 * np.var(data_out)
-    assert float(got.error[0]) == pytest.approx(float(both) ** 0.5)
+    got = pair_overlap(x, data, pairs, V)
+    assert got.blocks == (6, 8)
+    keep = torch.arange(36) % 6 != 2
+    assert got.left_out[2] == pytest.approx(float(pair_overlap_of_blocks(x[keep], data, pairs, 5, 8)))
+    keep = torch.arange(64) % 8 != 3
+    assert got.left_out[6 + 3] == pytest.approx(float(pair_overlap_of_blocks(x, data[keep], pairs, 6, 7)))
+    assert got.error == jackknife(got.left_out, got.blocks)
+    sample, reference = got.left_out[:6], got.left_out[6:]
+    both = 5 / 6 * sample.var() * 5 + 7 / 8 * reference.var() * 7
+    assert float(got.error) == pytest.approx(float(both) ** 0.5)
 
 
 def pair_overlap_of_blocks(x, data, pairs, a, b):
@@ -185,14 +212,14 @@ def test_errors_of_the_overlap_are_honest():
 
 @pytest.mark.untyped
 @pytest.mark.parametrize(("call", "name"), [
-    (lambda x, p: by_distance(x[:7], V, [1]), "len\\(x\\) = 7"),
-    (lambda x, p: by_distance(x, V - 1, [1]), "x = "),
-    (lambda x, p: by_distance(x.float(), V, [1]), "x = "),
-    (lambda x, p: pair_overlap(x, x, [p + 4], V), "pairs"),
-    (lambda x, p: pair_overlap(x, x, [p[:0]], V), "pairs"),
-    (lambda x, p: pair_overlap(x, x, [], V), "pairs"),
-    (lambda x, p: pair_overlap(x, x[:, :4], [p], V), "x.shape"),
-    (lambda x, p: pair_overlap(x, x[:4], [p], V), "len\\(reference\\)"),
+    (lambda x, p: pair_correlation(x[:7], p, V), "len\\(x\\) = 7"),
+    (lambda x, p: pair_correlation(x, p, V - 1), "x = "),
+    (lambda x, p: pair_correlation(x.float(), p, V), "x = "),
+    (lambda x, p: pair_correlation(x, p + 4, V), "pairs"),
+    (lambda x, p: pair_correlation(x, p[:0], V), "pairs"),
+    (lambda x, p: pair_correlation(x, [], V), "pairs"),
+    (lambda x, p: pair_overlap(x, x[:, :4], p, V), "x.shape"),
+    (lambda x, p: pair_overlap(x, x[:4], p, V), "len\\(reference\\)"),
     (lambda x, p: at_distance(5, 5), "r = 5"),
     (lambda x, p: at_distance(5, 0), "r = 0"),
     (lambda x, p: by_distance(x, V, []), "pairs"),

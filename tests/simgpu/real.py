@@ -29,9 +29,11 @@ def check_correlations():
     x, y = torch.randint(3, (60, 4), generator=gen()), torch.randint(3, (80, 4), generator=gen(1))
     x[:, 1], y[:, 1] = x[:, 0], y[:, 0]
     pairs = [torch.tensor([[0, 1]]), torch.tensor([[0, 2], [1, 3]])]
-    for given in (lambda d: pairs, lambda d: [p.to(d) for p in pairs]):
-        both(lambda d: list(correlation.pair_overlap(x.to(d), y.to(d), given(d), 3)), tolerance=1e-9)
-    both(lambda d: (lambda found: [found.norm, found.norm_error])(correlation.by_distance(x.to(d), 3, [1, 3])))
+    for pool in (False, True):
+        for given in (lambda d: pairs, lambda d: [p.to(d) for p in pairs], lambda d: pairs[0]):
+            both(lambda d: correlation.pair_correlation(x.to(d), given(d), 3, pool=pool), tolerance=1e-9)
+            both(lambda d: correlation.pair_overlap(x.to(d), y.to(d), given(d), 3, pool=pool), tolerance=1e-9)
+    both(lambda d: (lambda found: [found.norm, found.norm_error])(correlation.pair_correlation(x.to(d), pairs, 3)))
     correlation.pair_overlap(x.to("cuda"), y, pairs, 3)
     both(lambda d: correlation.by_distance(x.to(d), 3, [1, 2]), tolerance=1e-9)
 
