@@ -2,8 +2,9 @@
 
 ``quick``
     ``book/src/x.md`` is converted (one way) to ``book/x.ipynb`` and run on the CPU; the file is replaced only
-    when what a reader sees has changed, so that a run without change leaves an empty diff. The picture of the cell
-    tagged ``cover``, shown by README and index, goes to ``book/_static/x.svg``.
+    when what a reader sees has changed, so that a run without change leaves an empty diff; a time that is shorter by
+    a fifth is stored even so, as the former run had to share its machine. The picture of the cell tagged ``cover``,
+    shown by README and index, goes to ``book/_static/x.svg``.
 ``paper``
     The same cells run at the paper's own sizes on the device that is there; the notebook stays as it is and
     the claims go to ``book/results/paper/x.json`` with their provenance.
@@ -204,8 +205,11 @@ def execute_quick(chapter: str, book: Path) -> str:
         cell.metadata.pop("execution", None)
     # the run itself adds the kernel's own language_info
     nb.metadata = nbformat.from_dict(NOTEBOOK_METADATA | {"hierlib": provenance("quick", cost)})
-    if target.exists() and as_read(nbformat.read(target, as_version=4)) == as_read(nb):
-        return f"{cost['seconds']} s, unchanged"
+    if target.exists() and as_read(stored := nbformat.read(target, as_version=4)) == as_read(nb):
+        if cost["seconds"] > 0.8 * stored.metadata["hierlib"]["seconds"]:
+            return f"{cost['seconds']} s, unchanged"
+        stored.metadata["hierlib"] |= cost                 # the former run had to share the machine
+        nb = stored
     store(nb, chapter, book)
     return f"{cost['seconds']} s, stored with {len(claims(nb))} claims"
 

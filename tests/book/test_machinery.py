@@ -153,6 +153,17 @@ def test_a_run_without_change_leaves_the_file_alone(small_book, monkeypatch):
     assert (small_book / "t.ipynb").read_bytes() == before
 
 
+def test_a_run_that_had_the_machine_to_itself_leaves_its_time(small_book, monkeypatch):
+    fake_run(monkeypatch, seconds=2.0)
+    execute.execute_quick("t", small_book)
+    before = execute.as_read(nbformat.read(small_book / "t.ipynb", as_version=4))
+    fake_run(monkeypatch, measured=0.5 + 1e-9, seconds=1.0)
+    assert "stored" in execute.execute_quick("t", small_book)
+    nb = nbformat.read(small_book / "t.ipynb", as_version=4)
+    assert execute.as_read(nb) == before and nb.metadata["hierlib"]["seconds"] == 1.0
+    assert execute.claims(nb)[0]["measured"] == 0.5                # of the run whose outputs stand there
+
+
 def test_a_run_with_a_change_is_stored(small_book, monkeypatch):
     fake_run(monkeypatch)
     execute.execute_quick("t", small_book)
