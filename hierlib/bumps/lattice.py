@@ -47,6 +47,7 @@ def range2(sigma: float, theta: float) -> int:
     >>> [len(neighbours(range2(sigma, 0.05))) for sigma in (0.1, 0.3, 0.5, 0.7, 1.0)]
     [0, 0, 8, 20, 36]
     """
+    sigma = checks.positive("sigma", sigma)
     reach = int(link_radius(sigma, theta)) + 1
     frame = reach + int(8 * sigma) + 1                      # beyond which bumps are blank
     pixel, offset = np.arange(-frame, frame + 1), np.arange(reach + 1)[:, None]

@@ -32,8 +32,9 @@ def gabor(v: int, pixels: int, channels: int = 1) -> Float[Tensor, "v channels _
     ValueError
         For v < 2, fewer than 3 pixels, or no channel.
     """
-    v, channels = checks.integer("v", v, low=2), checks.integer("channels", channels, low=1)
-    x = torch.arange(checks.integer("pixels", pixels, low=3), dtype=torch.float64) - (pixels - 1) / 2
+    v, pixels = checks.integer("v", v, low=2), checks.integer("pixels", pixels, low=3)
+    channels, x = checks.integer("channels", channels, low=1), torch.arange(pixels, dtype=torch.float64)
+    x = x - (pixels - 1) / 2
     angle = math.pi * torch.arange(v).div(2, rounding_mode="floor").double() / math.ceil(v / 2)
     along = angle.cos()[:, None, None] * x + angle.sin()[:, None, None] * x[:, None]
     wave = torch.cos(2 * math.pi * along / pixels - math.pi / 2 * (torch.arange(v) % 2)[:, None, None])
