@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from hierlib.diffusion.gaussian import Level, amplitudes, noised
 from hierlib.lab import checks, generator
@@ -112,18 +113,15 @@ class Pictures:
 
     def _join(self, parts: Float[Tensor, "n d pixels"]) -> Float[Tensor, "n channels _ _"]:
         """Return the images of these tiles, in the order of leaves."""
-        square = torch.empty_like(parts)
-        square[:, self.place.to(parts.device)] = parts
-        C, p, side = self.tiles.shape[1], self.tiles.shape[2], self.side
-        return square.view(len(parts), side, side, C, p, p).permute(0, 3, 1, 4, 2, 5).reshape(len(parts), *self.shape)
+        square = torch.empty_like(parts.mT)
+        square[..., self.place.to(parts.device)] = parts.mT
+        return pixel_shuffle(square.unflatten(2, (self.side, self.side)), self.tiles.shape[2])
 
     def cut(self, images: Float[Tensor, "n channels _ _"]) -> Float[Tensor, "n d pixels"]:
         """Return the tiles of images, flattened, in the order of leaves. ValueError for images of another shape."""
         checks.require(images.ndim == 4 and tuple(images.shape[1:]) == self.shape, "images", tuple(images.shape),
                        f"of shape (n, {', '.join(map(str, self.shape))})")
-        p, side = self.tiles.shape[2], self.side
-        parts = images.unflatten(3, (side, p)).unflatten(2, (side, p)).permute(0, 2, 4, 1, 3, 5)
-        return parts.reshape(len(images), side * side, -1)[:, self.place.to(images.device)]
+        return pixel_unshuffle(images, self.tiles.shape[2]).flatten(2).mT[:, self.place.to(images.device)]
 
     def read(self, images: Float[Tensor, "n channels _ _"]) -> Int[Tensor, "n d"]:
         """Return the string of the nearest tiles, which need not be one of the grammar. Errors as :meth:`cut`."""
@@ -139,10 +137,6 @@ class Pictures:
         """
         parts = self.cut(y)
         return _likelihood(_scores(parts, self.tiles, *amplitudes(alpha_bar, parts)))
-
-    def posterior(self, y: Float[Tensor, "n channels _ _"], alpha_bar: Level) -> list[Float[Tensor, "n _ v"]]:
-        """Return the exact posterior of every node of the tree, as :func:`hierlib.rhm.marginals` does."""
-        return belief.marginals(self.g, self.likelihood(y, alpha_bar))
 
     def __call__(
         self, y: Float[Tensor, "n channels _ _"], alpha_bar: Level, level: int | None = None

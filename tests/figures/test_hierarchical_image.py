@@ -53,7 +53,7 @@ def test_inference_from_noisy_pixels_equals_hierlib(size):
         mine, = script(("likelihood", config, pictures.cut(y)[0].tolist(), signal))
         np.testing.assert_allclose(mine, likelihood[0], rtol=1e-9, atol=0)
         marginals, = script(("marginals", config, mine))
-        for level, exact in zip(marginals, pictures.posterior(y, signal)):
+        for level, exact in zip(marginals, rhm.marginals(pictures.g, likelihood)):
             np.testing.assert_allclose(level, exact[0], rtol=0, atol=1e-11)
         mean, = script(("posteriorMean", config, marginals[0]))
         np.testing.assert_allclose(mean, pictures.cut(pictures(y, signal))[0], rtol=0, atol=1e-10)
@@ -168,7 +168,7 @@ def test_figure_in_a_browser(browser):
         now, = script(("look", config, state))
         y = pictures._join(torch.tensor(now["views"]["noisy"], dtype=torch.float64)[None])
         leaves = torch.tensor([[a for a, _, _ in shown(one)[-1]]])
-        truth, post = pictures.g.parse(leaves), pictures.posterior(y, state["signal"])
+        truth, post = pictures.g.parse(leaves), rhm.marginals(pictures.g, pictures.likelihood(y, state["signal"]))
         for level, symbols, exact in zip(shown(one), truth[::-1], post[::-1]):
             assert [a for a, _, _ in level] == symbols[0].tolist()
             belief = exact[0].gather(1, symbols.T)[:, 0].tolist()

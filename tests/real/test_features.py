@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
 from hierlib import lab
-from hierlib.real import features, images
+from hierlib.real import features
 from hierlib.real.images import _FILES, _open, folder
 
 CATS = {281, 282, 283, 284, 285}                # tabby, tiger cat, Persian, Siamese, Egyptian: ImageNet's house cats
@@ -20,14 +20,6 @@ def net():
         return features.Features(160)
     except ModuleNotFoundError:
         pytest.skip("the packages of EfficientNet-Lite0 are not installed")
-
-
-@pytest.fixture(scope="module")
-def photographs():
-    try:
-        return images.photographs()
-    except FileNotFoundError:
-        pytest.skip("scikit-image and scikit-learn are not installed")
 
 
 def middle(x):

@@ -21,14 +21,6 @@ from hierlib.real import images
 from hierlib.real.images import _patches
 
 
-@pytest.fixture(scope="module")
-def photographs():
-    try:
-        return images.photographs()
-    except FileNotFoundError:
-        pytest.skip("scikit-image and scikit-learn are not installed")
-
-
 def numbered(*shapes: tuple[int, int, int]) -> dict[str, torch.Tensor]:
     """Images whose pixels, in all of them together, are numbered from 0, so that every pixel tells where it was."""
     numbers = torch.arange(sum(c * h * w for c, h, w in shapes)).float()

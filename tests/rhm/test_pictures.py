@@ -122,7 +122,7 @@ def test_u_turns_keep_as_much_as_the_posterior_says():
     p = pictures(L=1, v=4, m=2)
     x = p.g.sample(1, seed=3)[0].expand(20_000, -1)
     y, back = u_turn(p, x, 0.1, seed=5)
-    post = p.posterior(y, 0.1)[0].gather(-1, x[..., None])[..., 0]
+    post = rhm.marginals(p.g, p.likelihood(y, 0.1))[0].gather(-1, x[..., None])[..., 0]
     kept = (back == x).double()
     assert (kept.mean(0) - post.double().mean(0)).abs().max() < 4.5 * (0.25 / len(x)) ** 0.5
 
