@@ -50,8 +50,8 @@ const inference = (() => {
 
   /* Posterior of every node, [level][node][symbol]. Downward, the posterior is again a grammar: symbol a of this node
    * chooses rule r with probability weight(a, r) / sum_r weight(a, r). */
-  function marginals(g, likelihood) {
-    const { up, weight } = upward(g, likelihood), post = [];
+  function marginals(g, likelihood, { up, weight } = upward(g, likelihood)) {
+    const post = [];
     post[g.L] = up[g.L];
     for (let l = g.L - 1; l >= 0; l--) {
       post[l] = up[l].map(() => Array(g.v).fill(0));
@@ -65,14 +65,14 @@ const inference = (() => {
   }
 
   /* One exact sample of the whole tree given the noisy leaves: the way back of a U-turn. */
-  function samplePosterior(g, likelihood, rng) {
-    const { up, weight } = upward(g, likelihood);
+  function samplePosterior(g, likelihood, rng, { up, weight } = upward(g, likelihood)) {
     return grow(g, pick(up[g.L][0], rng), (l, i, a) => pick(weight[l][i][a], rng));
   }
 
   /* All that can be said of a tree whose leaves have this likelihood; with random numbers, a posterior sample as well. */
   function infer(g, truth, likelihood, rng) {
-    const post = marginals(g, likelihood), draw = rng ? samplePosterior(g, likelihood, rng) : null;
+    const messages = upward(g, likelihood), post = marginals(g, likelihood, messages);
+    const draw = rng ? samplePosterior(g, likelihood, rng, messages) : null;
     const belief = post.map((row, l) => row.map((p, i) => p[truth[l][i]]));
     const kept = draw && draw.map((row, l) => row.map((a, i) => (a === truth[l][i] ? 1 : 0)));
     return { truth, likelihood, post, belief, draw, kept };

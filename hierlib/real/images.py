@@ -109,8 +109,10 @@ def split(images: Images) -> tuple[dict[str, Float[Tensor, "channels _ _"]], dic
             {name: x[..., cuts[name]:] for name, x in images.items()})
 
 
-def cifar10(root: str | Path, *, train: bool = True, download: bool = False) -> Float[Tensor, "n 1 32 32"]:
-    """Return the images of CIFAR-10 in gray, by torchvision. Source: Krizhevsky 2009.
+def cifar10(
+    root: str | Path, *, train: bool = True, download: bool = False
+) -> tuple[Float[Tensor, "n 1 32 32"], Int[Tensor, " n"]]:
+    """Return the images of CIFAR-10 in gray, and their classes, by torchvision. Source: Krizhevsky 2009.
 
     Parameters
     ----------
@@ -123,7 +125,8 @@ def cifar10(root: str | Path, *, train: bool = True, download: bool = False) -> 
 
     Returns
     -------
-    float32 ``(n, 1, 32, 32)`` in [0, 1]
+    images, labels
+        float32 ``(n, 1, 32, 32)`` in [0, 1]; int64 ``(n,)``, 0 to 9.
 
     Raises
     ------
@@ -144,7 +147,7 @@ def cifar10(root: str | Path, *, train: bool = True, download: bool = False) -> 
             f"CIFAR-10 is not in {str(root)!r} or cannot be read ({type(error).__name__}: {error}): it needs "
             f"torchvision (`pip install torchvision`) and the undamaged folder {_CIFAR} of cifar-10-python.tar.gz (at "
             "www.cs.toronto.edu/~kriz/cifar.html), which download=True fetches") from error
-    return _gray(torch.from_numpy(data.data).permute(0, 3, 1, 2))
+    return _gray(torch.from_numpy(data.data).permute(0, 3, 1, 2)), torch.tensor(data.targets)
 
 
 def folder(
@@ -313,7 +316,7 @@ def natural(
     sets, absent = None, ""
     if root is not None:
         try:
-            sets = [[cifar10(root, train=train, download=download)] for train in (True, False)]
+            sets = [[cifar10(root, train=train, download=download)[0]] for train in (True, False)]
         except FileNotFoundError as error:
             absent = "; " + " ".join(str(error).split())
     if sets is not None:

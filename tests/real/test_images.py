@@ -231,11 +231,12 @@ def test_the_made_file_is_a_pickle():
 
 
 def test_cifar10(cifar):
-    x = images.cifar10(cifar)
+    x, labels = images.cifar10(cifar)
     assert x.shape == (20, 1, 32, 32) and x.dtype == torch.float32
+    assert labels.tolist() == [label for k in range(1, 6) for label in made(k)[1]]
     third = made(3)[0][1].reshape(3, 32, 32)             # image 1 of batch 3: red rows first, then green, then blue
     np.testing.assert_allclose(x[9, 0], np.tensordot([.299, .587, .114], third / 255, 1), atol=1e-6)
-    assert images.cifar10(str(cifar / "cifar-10-batches-py"), train=False).shape == (4, 1, 32, 32)
+    assert images.cifar10(str(cifar / "cifar-10-batches-py"), train=False)[0].shape == (4, 1, 32, 32)
 
 
 def test_cifar10_says_what_is_missing(cifar, monkeypatch):
@@ -271,7 +272,7 @@ def test_cifar10_downloads_by_torchvision_when_asked(cifar, monkeypatch):
     images.cifar10(cifar, download=True)
     assert not calls, "all there: nothing to fetch"
     (cifar / "cifar-10-batches-py/data_batch_4").unlink()
-    assert len(images.cifar10(cifar, download=True)) == 20
+    assert len(images.cifar10(cifar, download=True)[0]) == 20
     assert calls == [str(cifar)]
 
 
@@ -313,7 +314,7 @@ def test_home_folder_is_expanded(cifar, photographs, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(cifar.parent))
     monkeypatch.chdir(tmp_path)
     home, roots = f"~/{cifar.name}", []
-    assert torch.equal(images.cifar10(home), images.cifar10(cifar))
+    assert torch.equal(images.cifar10(home)[0], images.cifar10(cifar)[0])
     assert images.natural(24, 3, n_test=2, root=home).source.startswith("CIFAR-10")
     fetching(monkeypatch, roots.append)
     with pytest.raises(FileNotFoundError):
@@ -325,7 +326,7 @@ def test_natural_from_cifar(cifar):
     data = images.natural(24, 200, n_test=50, root=cifar, seed=2)
     assert data.train.shape == (200, 1, 24, 24) and data.test.shape == (50, 1, 24, 24)
     assert data.source == "CIFAR-10: 24 × 24 crops of 20 training and 4 test images"
-    train, test = (images.cifar10(cifar, train=flag) for flag in (True, False))
+    train, test = (images.cifar10(cifar, train=flag)[0] for flag in (True, False))
     assert data.scale == images.Standardise.fit(train)
     for x, groups, whole in ((data.train, data.train_groups, train), (data.test, data.groups, test)):
         assert groups.unique().tolist() == list(range(len(whole))), "one block for each image"
