@@ -1,10 +1,13 @@
+import ast
 import math
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from hierlib.bumps import bump, geometry, sos
+from hierlib.bumps import BumpDenoisers, Domain, Examples, bump, geometry, labels, sos
 
 ORDER = "f_add", "dimension", "explained", "parallelism", "orthogonality", "self_overlap"
 RING = sum(abs(math.cos(2 * math.pi * k / 10)) for k in range(1, 10)) / 9      # |cos| of the steps on a ten-sided ring
@@ -129,3 +132,56 @@ def test_a_coordinate_that_does_nothing():
 def test_bad_input(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+def loops_of(F: torch.Tensor) -> list[float]:
+    """Return death over birth of all loops in the Rips complex of the points, longest first, by gudhi."""
+    gudhi = pytest.importorskip("gudhi")
+    tree = gudhi.RipsComplex(points=F.flatten(0, -2).double().numpy()).create_simplex_tree(max_dimension=2)
+    tree.compute_persistence()
+    return sorted((float(death / birth) for birth, death in tree.persistence_intervals_in_dimension(1)), reverse=True)
+
+
+def standing_out(F: torch.Tensor) -> float:
+    """Return the life of the second loop over that of the third: well above 1 for a torus."""
+    return loops_of(F)[1] / loops_of(F)[2]
+
+
+def test_tori_by_persistent_homology():
+    clifford, no_torus = geometry.clifford_torus(12), geometry.one_hot_axes(12)
+    doughnut = geometry.torus_3d(20)[:, ::2]
+    # a ring of 12 points: a loop from the side of the polygon to that of the triangle
+    assert loops_of(clifford)[:2] == pytest.approx(2 * [math.sin(math.pi / 3) / math.sin(math.pi / 12)], rel=1e-5)
+    assert standing_out(clifford) > 2 and standing_out(doughnut) > 1.15
+    assert standing_out(no_torus) == pytest.approx(1, rel=1e-5)
+    # what homology does not tell: which torus it is, and that of one unit per value has no neighbours
+    of = {name: [float(geometry.measures(F)[name]) for F in (clifford, doughnut, no_torus)]
+          for name in ("f_add", "dimension", "self_overlap")}
+    assert of["f_add"] == pytest.approx([1, 0.9, 1], rel=1e-5)
+    assert of["dimension"][1] < 3 < of["dimension"][0] < 4.01 < of["dimension"][2]
+    assert of["self_overlap"][2] < 0.1 < min(of["self_overlap"][:2])
+
+
+def test_a_representation_by_persistent_homology():
+    torus = Domain(8, torus=True)
+    found = []
+    for encode in (partial(labels.fourier, size=8, K=1), partial(labels.one_hot, domain=torus)):
+        every = Examples.of(labels.lattice(torus), partial(bump, size=torus), encode)
+        denoisers = BumpDenoisers([every])
+        *_, report = denoisers.fit(150, lr=5e-3, warmup=50)
+        F = denoisers.layers(every.conditions, report.model)[0][0].view(8, 8, -1)
+        found.append((loops_of(F)[1], standing_out(F), float(geometry.additive_fraction(F))))
+    parts, joint = found                                                # the second loop; over the third; f_add
+    assert parts[0] > 1.7 > joint[0] and parts[1] > 1.2 > joint[1] and parts[2] > 0.75 > joint[2]
+
+
+def test_loops_of_the_chapter():
+    source = Path(__file__).parents[2] / "book/src/percolation.md"
+    cell = next(each for each in source.read_text(encoding="utf-8").split("```") if "def loops(F)" in each)
+    body = cell[cell.index("def loops"):]
+    assert len(ast.parse(body).body) == 1
+    names = {"torch": torch}
+    exec(body, names)
+    for F in (geometry.clifford_torus(8), geometry.pixels(bump, 7), randn(5, 6, 3)):
+        mine = [life for life in names["loops"](F) if life > 1 + 1e-9]
+        assert mine == pytest.approx(loops_of(F), rel=1e-6)
