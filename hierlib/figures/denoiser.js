@@ -40,9 +40,8 @@ function noise(n, rng) {
 
 /* How many points the noisy one may come from: e to the entropy of the weights. */
 const number = (w) => Math.exp(-sum(w.map((p) => (p > 0 ? p * Math.log(p) : 0))));
-const nearest = (points, [x, y]) => Math.min(...points.map(([p, q]) => Math.hypot(x - p, y - q)));
-const NEAR = 0.1;
-const arrived = (points, xs) => xs.filter((x) => nearest(points, x) < NEAR).length;
+/* How many noisy points have settled: one point of the data has nearly all the weight. */
+const settled = (points, xs, s) => xs.filter((x) => Math.max(...weights(points, x, s)) > 0.9).length;
 
 /* ------------------------------------------------------------------ the figure */
 
@@ -85,9 +84,9 @@ function paintMany(points, ways, i, width) {
     ways.map((each) => dot(at(each[i]), 2.6, "dn-many")).join("");
 }
 function says(points, w, ways, i) {
-  const n = number(w), there = arrived(points, ways.map((each) => each[i]));
+  const n = number(w), there = settled(points, ways.map((each) => each[i]), SIGNALS[i]);
   return `At <i>ᾱ</i> = ${f2(SIGNALS[i])} the noisy point may come from ${n < 1.05 ? "one" : `about ${f1(n)}`} of the ${points.length} points; ` +
-    `${there} of ${ways.length} samples are at a point of the data.`;
+    `${there} of ${ways.length} samples have settled on one point.`;
 }
 
 const LEGEND = `<div class="dn-legend" aria-hidden="true">${legend([
@@ -131,4 +130,4 @@ function mount(el, p, find, all) {
   show();
 }
 
-publish({ kind: "denoiser", css: CSS, html: HTML + LEGEND, mount }, { mulberry32, weights, denoise, way, noise, number, arrived, SIGNALS, says });
+publish({ kind: "denoiser", css: CSS, html: HTML + LEGEND, mount }, { mulberry32, weights, denoise, way, noise, number, settled, SIGNALS, says });

@@ -37,7 +37,7 @@ def test_the_sampler_is_the_librarys():
     ways = torch.tensor(script(*(("way", POINTS, y) for y in x.tolist())), dtype=torch.float64)
     for k, (_, now, _) in enumerate(gaussian.trajectory(exact, x, schedule.grid(len(signals) - 1)), 1):
         assert torch.allclose(ways[:, k], now, atol=1e-7)
-    (there,) = script(("arrived", POINTS, ways[:, -1].tolist()))
+    (there,) = script(("settled", POINTS, ways[:, -1].tolist(), 1.0))
     assert there == 6
 
 
@@ -58,7 +58,7 @@ def test_figure_in_a_browser(browser):
     says, slider = one.locator(".dn-says"), one.get_by_role("slider", name="share of signal")
 
     def state():
-        """Return (ᾱ, number of points, samples that have arrived) as the sentence says them."""
+        """Return (ᾱ, number of points, samples that have settled) as the sentence says them."""
         pattern = r"At ᾱ = ([\d.]+) .* come from (?:about )?(one|[\d.]+) of the (\d) .* (\d+) of 80"
         found = re.search(pattern, bare(says.inner_html()))
         return float(found[1]), 1.0 if found[2] == "one" else float(found[2]), int(found[4])
