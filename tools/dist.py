@@ -34,6 +34,7 @@ BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"
 READY = "async () => { await window.MathJax?.startup?.promise; await document.fonts.ready; }"
 FOOT = ('<div style="width: 100%; font-size: 8px; text-align: center; color: #666"><span class="title"></span> · '
         '<span class="pageNumber"></span></div>')
+PAPER = {"width": 688, "height": 1000}        # pixels between the margins of A4
 MARGIN = {"top": "15mm", "bottom": "17mm", "left": "14mm", "right": "14mm"}
 SIDES = ".bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .prev-next-footer, .bd-footer"
 
@@ -95,8 +96,9 @@ def printed(html: Path, names: list[str], folder: Path) -> list[Path]:
     with sync_playwright() as p:
         flags = ["--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
         browser = p.chromium.launch(executable_path=chromium(), args=flags, timeout=0)
-        page = browser.new_page(color_scheme="light", viewport={"width": 1000, "height": 1200})
+        page = browser.new_page(color_scheme="light", viewport=PAPER)
         page.set_default_timeout(0)
+        page.emulate_media(media="print")                 # figures are drawn for the width that they are printed in
         for k, name in enumerate(names):
             page.goto((html / "book" / f"{name}.html").as_uri(), wait_until="load")
             page.evaluate(READY)
