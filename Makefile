@@ -79,12 +79,11 @@ colab:  ## run the stored notebooks with PYTHON's own packages, changing nothing
 	$(PYTHON) -m pip install --quiet --no-deps . -r requirements-data.txt
 	$(PYTHON) -m tools.execute --check $(CHAPTER)
 
-dist: book  ## wheel, source, rendered book and their checksums, in _build/dist
+dist: book  ## wheel, source, book as HTML and PDF, notebooks, results and their checksums, in _build/dist
 	rm -rf $(DIST) && mkdir -p $(DIST)
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) .
 	git archive --format=tar.gz --prefix=hierlib/ -o $(DIST)/hierlib-source.tar.gz HEAD
-	tar -C _build -czf $(DIST)/hierlib-book.tar.gz html
-	cd $(DIST) && sha256sum * > SHA256SUMS && cat SHA256SUMS
+	$(BIN)/python -m tools.dist $(DIST)
 
 release: dist  ## publish the files of `dist` under the tag TAG
 	gh release create "$(TAG)" $(DIST)/* --verify-tag --generate-notes

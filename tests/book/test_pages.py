@@ -11,6 +11,7 @@ from tests.book.conftest import ROOT
 # what a page fetches by itself when it is opened
 FETCHED = (("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src"), ("source", "src"))
 FETCHED += (("object", "data"),)
+PREPARED = "phase-transition", "hierarchical-clustering", "simplicity-bias", "sim-dynamics"     # by the Primer
 
 
 def pages(html: Path) -> list[Path]:
@@ -115,6 +116,16 @@ def test_verdicts_lead_to_the_claims(html):
     for link in links:
         target, _, anchor = link.partition("#")
         assert anchor in anchors[target], f"no claim {anchor}"
+
+
+def test_the_map_leads_to_every_chapter(html):
+    links = [a["href"] for a in soup(html / "book" / "index.html").select("figure.map a")]
+    assert sorted(links) == [path.name for path in chapter_pages(html)]
+
+
+def test_chapters_lead_to_the_primer(html):
+    for name in PREPARED:
+        assert soup(html / "book" / f"{name}.html").select_one(".bd-article a[href^='primer.html']"), name
 
 
 def test_edit_button_leads_to_the_source(html):

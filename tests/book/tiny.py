@@ -39,8 +39,19 @@ _IMAGES = {
     "per_class": "60", "class_steps": "3",
 }
 
+_PRIMER = {
+    "n_networks": "2", "steps": "3", "batch": "8", "n_levels": "3", "n_test": "20", "n_samples": "20",
+    "sampler_steps": "(1, 2)", "turn_steps": "3", "n_strings": "20", "n_cloud": "50", "n_clouds": "2", "side": "4",
+    "n_boxes": "4", "sides": "(3, 4)", "n_tori": "2",
+}
+
 #: chapter -> what is different -> name -> value, at quick scale
 CASES: dict[str, dict[str, dict[str, str]]] = {
+    "primer": {
+        "tiny": _PRIMER | {"n_networks": "1", "steps": "1", "n_levels": "2", "n_clouds": "1", "n_tori": "1",
+                           "sampler_steps": "(2,)"},
+        "other": _PRIMER | {"batch": "5", "n_levels": "5", "sampler_steps": "(1, 3, 9)", "sides": "(3, 5, 7)"},
+    },
     "phase-transition": {
         "tiny": {
             "V": "16", "M": "4", "L": "2", "n_grammars": "1", "n_trees": "2", "n_noise": "2", "depths": "(3, 5, 7)",
@@ -142,6 +153,7 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
 
 #: chapter -> name -> value: the structure of paper scale with tiny sizes, run on the simulated GPU
 PAPER: dict[str, dict[str, str]] = {
+    "primer": _PRIMER | {"n_networks": "3", "sides": "(3, 4, 5)"},
     "phase-transition": {
         "n_grammars": "2", "n_trees": "2", "n_noise": "4", "depths": "(1, 2, 3, 4, 5)", "n_window": "(2, 4)",
         "n_pool": "8", "pool_levels": "(3, 5)", "late_levels": "(4, 8)", "deep": "8",

@@ -15,8 +15,10 @@ from hierlib.figures import (
 
 GRAMMAR = rhm.Grammar.random(v=4, m=2, s=2, L=3)
 PICTURES = rhm.pictures.Pictures(rhm.Grammar.random(v=4, m=2, s=4, L=2), rhm.pictures.gabor(4, pixels=4))
+TWO = {"sets": [["two points", [[1, 0], [-1, 0]]]], "seed": 0}
+DENOISER = InteractiveFigure("denoising", TWO, "denoiser", "denoiser", "two points")
 FIGURES = [belief_tree(GRAMMAR), hierarchical_image(PICTURES), synonyms(GRAMMAR), loss_landscape(), swing_by(),
-           percolating_bumps()]
+           percolating_bumps(), DENOISER]
 GLOBALS = "() => Object.getOwnPropertyNames(window)"
 
 
