@@ -39,6 +39,12 @@ _IMAGES = {
     "per_class": "60", "class_steps": "3",
 }
 
+_PICTURE = {
+    "exact": "(3, 2)", "n_exact": "2", "pair_v": "8", "pair_m": "(2, 4)", "n_pairs": "2", "n_networks": "3",
+    "n_train": "200", "n_test": "200", "steps": "4", "width": "8", "clock_sets": "(8, 16)",
+    "clock_steps": "lambda n: 4", "graph_v": "8", "graph_m": "(3, 4)", "n_graphs": "2",
+}
+
 #: chapter -> what is different -> name -> value, at quick scale
 CASES: dict[str, dict[str, dict[str, str]]] = {
     "phase-transition": {
@@ -114,6 +120,11 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "widths": "(4, 4, 4)", "v_net": "4", "m_net": "2", "n_networks": "2", "batch": "8", "reverse_steps": "(3,)",
         },
     },
+    "one-picture": {
+        "tiny": _PICTURE,
+        "other": _PICTURE | {"exact": "(4, 2)", "pair_m": "(2, 3, 5)", "n_pairs": "3", "n_networks": "4", "steps": "40",
+                             "clock_sets": "(8, 12, 40)", "graph_m": "(3, 5, 6)"},
+    },
     "percolation": {
         "tiny": {
             "sides": "(4, 6)", "n_systems": "4", "lattice_side": "12", "n_lattices": "3", "n_tests": "16",
@@ -159,6 +170,7 @@ PAPER: dict[str, dict[str, str]] = {
         "text_network": "lambda v, k: nets.Transformer(v, d_text, width=8, heads=4, layers=4, seed=k)",
     },
     "images": _IMAGES | {"widths": "(4, 4, 4)", "L_net": "3", "sizes": "(2, 3, 4)", "n_networks": "2"},
+    "one-picture": _PICTURE | {"n_networks": "4", "n_graphs": "3"},
     "simplicity-bias": _BIAS | {
         "n_replicas": "3", "dims_u": "(3, 4)", "d_level": "{'u': 4, 'v': 4}", "mlp_steps": "3", "unet_steps": "3",
         "n_agree": "1", "n_paths": "3", "stairs_at": "(3,)",
