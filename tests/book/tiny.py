@@ -43,6 +43,9 @@ _PICTURE = {
     "exact": "(3, 2)", "n_exact": "2", "pair_v": "8", "pair_m": "(2, 4)", "n_pairs": "2", "n_networks": "3",
     "n_train": "200", "n_test": "200", "steps": "4", "width": "8", "clock_sets": "(8, 16)",
     "clock_steps": "lambda n: 4", "graph_v": "8", "graph_m": "(3, 4)", "n_graphs": "2",
+    "n_turned": "4", "turns_each": "2", "half_nets": "2", "turn_signals": "(0.7, 0.2, 0.02)",
+    "half_steps": "dict(coin=40, bumps=40, discs=40, strings=40)", "v_half": "4", "L_half": "2", "swing_seeds": "2",
+    "swing_steps": "60",
 }
 
 #: chapter -> what is different -> name -> value, at quick scale
@@ -123,7 +126,8 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
     "one-picture": {
         "tiny": _PICTURE,
         "other": _PICTURE | {"exact": "(4, 2)", "pair_m": "(2, 3, 5)", "n_pairs": "3", "n_networks": "4", "steps": "40",
-                             "clock_sets": "(8, 12, 40)", "graph_m": "(3, 5, 6)"},
+                             "clock_sets": "(8, 12, 40)", "graph_m": "(3, 5, 6)", "m_half": "3", "v_half": "5",
+                             "L_half": "3", "half_steps": "dict(coin=40, bumps=50, discs=40, strings=60)"},
     },
     "percolation": {
         "tiny": {
