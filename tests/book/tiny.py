@@ -45,6 +45,15 @@ _PRIMER = {
     "n_boxes": "4", "sides": "(3, 4)", "n_tori": "2",
 }
 
+_PICTURE = {
+    "exact": "(3, 2)", "n_exact": "2", "pair_v": "8", "pair_m": "(2, 4)", "n_pairs": "2", "n_networks": "3",
+    "n_train": "200", "n_test": "200", "steps": "4", "width": "8", "clock_sets": "(8, 16)",
+    "clock_steps": "lambda n: 4", "graph_v": "8", "graph_m": "(3, 4)", "n_graphs": "2",
+    "n_turned": "4", "turns_each": "2", "half_nets": "2", "turn_signals": "(0.7, 0.2, 0.02)",
+    "half_steps": "dict(coin=40, bumps=40, discs=40, strings=40)", "v_half": "4", "L_half": "2", "swing_seeds": "2",
+    "swing_steps": "60",
+}
+
 #: chapter -> what is different -> name -> value, at quick scale
 CASES: dict[str, dict[str, dict[str, str]]] = {
     "primer": {
@@ -125,6 +134,12 @@ CASES: dict[str, dict[str, dict[str, str]]] = {
             "widths": "(4, 4, 4)", "v_net": "4", "m_net": "2", "n_networks": "2", "batch": "8", "reverse_steps": "(3,)",
         },
     },
+    "one-picture": {
+        "tiny": _PICTURE,
+        "other": _PICTURE | {"exact": "(4, 2)", "pair_m": "(2, 3, 5)", "n_pairs": "3", "n_networks": "4", "steps": "40",
+                             "clock_sets": "(8, 12, 40)", "graph_m": "(3, 5, 6)", "m_half": "3", "v_half": "5",
+                             "L_half": "3", "half_steps": "dict(coin=40, bumps=50, discs=40, strings=60)"},
+    },
     "percolation": {
         "tiny": {
             "sides": "(4, 6)", "n_systems": "4", "lattice_side": "12", "n_lattices": "3", "n_tests": "16",
@@ -171,6 +186,7 @@ PAPER: dict[str, dict[str, str]] = {
         "text_network": "lambda v, k: nets.Transformer(v, d_text, width=8, heads=4, layers=4, seed=k)",
     },
     "images": _IMAGES | {"widths": "(4, 4, 4)", "L_net": "3", "sizes": "(2, 3, 4)", "n_networks": "2"},
+    "one-picture": _PICTURE | {"n_networks": "4", "n_graphs": "3"},
     "simplicity-bias": _BIAS | {
         "n_replicas": "3", "dims_u": "(3, 4)", "d_level": "{'u': 4, 'v': 4}", "mlp_steps": "3", "unet_steps": "3",
         "n_agree": "1", "n_paths": "3", "stairs_at": "(3,)",
