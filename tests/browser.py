@@ -10,6 +10,8 @@ import subprocess
 import numpy as np
 import pytest
 
+from tools import dist
+
 GROUNDS = {"light": ("#ffffff", "#222222"), "dark": ("#121212", "#ced6dd")}        # of a page, and its text
 UNWANTED = r"https?:|\bsrc=|\bhref=|@import|fetch\(|XMLHttpRequest|import\(|Math\.random|<!--"
 
@@ -36,7 +38,7 @@ class Patient:
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    found = dist.chromium()
     if found is None:
         pytest.skip("no chromium on the PATH")
     with playwright.sync_playwright() as p:

@@ -28,7 +28,6 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-HTML = ROOT / "_build" / "html"
 COLUMNS = ("name", "verdict", "measured", "error", "interval", "holds", "paper", "about", "source")
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"
 READY = "async () => { await window.MathJax?.startup?.promise; await document.fonts.ready; }"
@@ -80,22 +79,22 @@ def pack(path: Path, files: Iterable[tuple[str, Path | str]]) -> None:
                 archive.addfile(plain(info), io.BytesIO(what.encode()))
 
 
-def chromium() -> str:
-    """Return the path of a Chromium, or stop: nothing else prints these pages."""
-    if found := next(filter(None, map(shutil.which, BROWSERS)), None):
-        return found
-    sys.exit("make dist prints the pages with Chromium, and none is on the PATH")
+def chromium() -> str | None:
+    """Return the path of the Chromium that prints pages and opens them in tests, or None where there is none."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def printed(html: Path, names: list[str], folder: Path) -> list[Path]:
     """Print pages as they look on paper (proofs open, in the light theme) and return their files."""
     from playwright.sync_api import sync_playwright
 
+    if not (found := chromium()):
+        sys.exit("make dist prints the pages with Chromium, and none is on the PATH")
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     with sync_playwright() as p:
         flags = ["--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
-        browser = p.chromium.launch(executable_path=chromium(), args=flags, timeout=0)
+        browser = p.chromium.launch(executable_path=found, args=flags, timeout=0)
         page = browser.new_page(color_scheme="light", viewport=PAPER)
         page.set_default_timeout(0)
         page.emulate_media(media="print")                 # figures are drawn for the width that they are printed in
