@@ -17,6 +17,16 @@ const core = (() => {
       return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
     };
   }
+  /* n standard normal numbers, n even, by Box and Muller's transform. */
+  function normal(n, rng) {
+    const out = new Float64Array(n);
+    for (let i = 0; i < n; i += 2) {
+      const r = Math.sqrt(-2 * Math.log(1 - rng())), angle = 2 * Math.PI * rng();
+      out[i] = r * Math.cos(angle);
+      out[i + 1] = r * Math.sin(angle);
+    }
+    return out;
+  }
   const stream = (seed, k) => mulberry32(Math.imul(seed, 0x9e3779b1) + Math.imul(k, 0x85ebca6b)); // one per purpose, or draw
 
   /* ------------------------------------------------------------------ the theme */
@@ -156,6 +166,6 @@ ${dark('& button[aria-pressed="true"]')} { color: #111; }
     act(...known[e.key]);
   });
 
-  return { sum, range, mulberry32, stream, dark, BAR, DIALS, style, f1, f2, decimal, label, rect, circle, dot, diamond, line, path, it, legend,
+  return { sum, range, mulberry32, normal, stream, dark, BAR, DIALS, style, f1, f2, decimal, label, rect, circle, dot, diamond, line, path, it, legend,
     frame, place, WIDE, columns, fit, publish, dial, turn, buttons, spot, drag, keys };
 })();

@@ -1,6 +1,6 @@
 /* Points in the plane, noise, and the exact denoiser of these points: one noisy point, and many on their way back.
  * p = {sets, seed}: sets of points [name, [[x, y], …]]. Signal ᾱ: x_t = √ᾱ x₀ + √(1−ᾱ) ε. */
-const { sum, range, mulberry32, stream, DIALS, style, f1, f2, label, circle, dot, path, legend, place, columns, fit, publish, dial, turn, buttons, drag, keys } = core;
+const { sum, range, mulberry32, normal, stream, DIALS, style, f1, f2, label, circle, dot, path, legend, place, columns, fit, publish, dial, turn, buttons, drag, keys } = core;
 const frame = core.frame("dn");
 
 /* ------------------------------------------------------------------ the denoiser and the sampler */
@@ -32,10 +32,8 @@ function way(points, x) {
 }
 /* n points of pure noise. */
 function noise(n, rng) {
-  return range(n).map(() => { // Box and Muller
-    const r = Math.sqrt(-2 * Math.log(1 - rng())), angle = 2 * Math.PI * rng();
-    return [r * Math.cos(angle), r * Math.sin(angle)];
-  });
+  const z = normal(2 * n, rng);
+  return range(n).map((i) => [z[2 * i], z[2 * i + 1]]);
 }
 
 /* How many points the noisy one may come from: e to the entropy of the weights. */

@@ -1,19 +1,8 @@
 /* The exact denoiser of an image of the Random Hierarchy Model, s = 4, in pixel space (hierlib.rhm.pictures).
  * g = {v, m, s, L, rules, pixels, channels, tiles}: tiles[a] lists the pixels of symbol a's tile, channel by channel, row by
  * row. An image is a list of tiles in the order of leaves. */
-const { sum, range, mulberry32, stream, BAR, style, f2, rect, diamond, legend, place, publish } = core;
+const { sum, range, mulberry32, normal, stream, BAR, style, f2, rect, diamond, legend, place, publish } = core;
 const { mean, misses, sampleTree, marginals, samplePosterior, infer, rowName, tell, outcome, errors, LIGHT, NIGHT, MARKS, ways, steer } = inference;
-
-/* n standard normal numbers, n even, by Box and Muller's transform. */
-function normal(n, rng) {
-  const out = new Float64Array(n);
-  for (let i = 0; i < n; i += 2) {
-    const r = Math.sqrt(-2 * Math.log(1 - rng())), angle = 2 * Math.PI * rng();
-    out[i] = r * Math.cos(angle);
-    out[i + 1] = r * Math.sin(angle);
-  }
-  return out;
-}
 
 /* The image with noise: √ᾱ x0 + √(1−ᾱ) ε; the same noise for every ᾱ. */
 function noisy(image, signal, noise) {
