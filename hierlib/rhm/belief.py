@@ -50,7 +50,7 @@ def _name_wrong(likelihood: Tensor) -> None:
 
 def _run(
     g: Grammar, likelihood: Tensor, block: int | None, compiled: bool, out: list[Tensor],
-    work: Callable[[Block, slice], Iterable[tuple[int, Tensor]]],
+    work: Callable[[Block, slice], Iterable[tuple[int, Tensor]]], top: int,
 ) -> list[Tensor]:
     """Fill `out` with what ``work(block, rows)`` yields for each level, in float64 where float32 underflows."""
     if block is None:
@@ -62,7 +62,7 @@ def _run(
         for start in range(0, len(likelihood), block):
             rows = slice(start, start + block)
             for dtype in dict.fromkeys((likelihood.dtype, torch.float64)):
-                part = Block(g, likelihood[rows].to(dtype), compiled=compiled and dtype == likelihood.dtype)
+                part = Block(g, likelihood[rows].to(dtype), top, compiled=compiled and dtype == likelihood.dtype)
                 for level, found in work(part, rows):                                    # (…, rows)
                     out[level][rows].view(part.b, -1).copy_(found.flatten(0, -2).T)
                 lost = part.lost_rows()
@@ -75,10 +75,13 @@ def _run(
     return out
 
 
-def _sweep(g: Grammar, likelihood: Tensor, block: int | None, compiled: bool, *, leave_out: bool) -> list[Tensor]:
+def _sweep(
+    g: Grammar, likelihood: Tensor, top: int, above: Tensor | None = None, *, leave_out: bool = False,
+    block: int | None = None, compiled: bool = False,
+) -> list[Tensor]:
     _check(g, likelihood)
-    out = [likelihood.new_empty(len(likelihood), width, g.v) for width in g.widths]
-    return _run(g, likelihood, block, compiled, out, lambda part, rows: part.descend(leave_out=leave_out))
+    out = [likelihood.new_empty(len(likelihood), width, g.v) for width in g.widths[:top + 1]]
+    return _run(g, likelihood, block, compiled, out, lambda part, _: part.descend(above, leave_out=leave_out), top)
 
 
 def marginals(
@@ -111,7 +114,7 @@ def marginals(
         For another shape or dtype; and, naming the row, for NaN, infinite or negative entries, a leaf with zeros
         only, or evidence that contradicts every string.
     """
-    return _sweep(g, likelihood, block, compiled, leave_out=False)
+    return _sweep(g, likelihood, g.L, block=block, compiled=compiled)
 
 
 def cavity(
@@ -123,7 +126,7 @@ def cavity(
     predict for its reverse step to be the exact one. Parameters, shapes and errors as :func:`marginals`.
     Source: Sclocchi, Favero, Wyart 2024.
     """
-    return _sweep(g, likelihood, block, compiled, leave_out=True)
+    return _sweep(g, likelihood, g.L, leave_out=True, block=block, compiled=compiled)
 
 
 def truncated(g: Grammar, likelihood: Likelihood, level: int, **options: Any) -> Float[Tensor, "n d v"]:
@@ -135,13 +138,9 @@ def truncated(g: Grammar, likelihood: Likelihood, level: int, **options: Any) ->
     ValueError for a level outside 0 … L, too. Source: after Garnier-Brun, Mézard, Moscato, Saglietti 2025
     (filtered data).
     """
-    width = g.s ** checks.integer("level", level, 0, g.L)
-    _check(g, likelihood)
-    leaf = torch.arange(g.d, device=likelihood.device)
-    subtree = leaf // width
-    own = (subtree == leaf[:g.d // width, None])[..., None]                                  # (subtrees, d, 1)
-    alone = torch.where(own, likelihood[:, None], 1.0)                                       # (n, subtrees, d, v)
-    return marginals(g, alone.flatten(0, 1), **options)[0].unflatten(0, alone.shape[:2])[:, subtree, leaf]
+    top = checks.integer("level", level, 0, g.L)
+    law = marginals(g, torch.ones(1, g.d, g.v, dtype=torch.float64, device="cpu"))[top][0]          # (subtrees, v)
+    return _sweep(g, likelihood, top, law[..., None], **options)[0]
 
 
 def sample_posterior(
@@ -173,7 +172,7 @@ def sample_posterior(
     n, gen = len(likelihood), generator(seed, "sample_posterior")
     uniforms = torch.rand((n, 1 + g.n_rules), generator=gen, dtype=torch.float64).to(likelihood.device)
     out = [torch.empty(n, width, dtype=torch.int64, device=likelihood.device) for width in g.widths]
-    return _run(g, likelihood, block, compiled, out, lambda part, rows: part.draw(uniforms[rows]))
+    return _run(g, likelihood, block, compiled, out, lambda part, rows: part.draw(uniforms[rows]), g.L)
 
 
 def log_evidence(
@@ -187,4 +186,4 @@ def log_evidence(
     """
     _check(g, likelihood)
     out = torch.empty(len(likelihood), 1, dtype=torch.float64, device=likelihood.device)
-    return _run(g, likelihood, block, compiled, [out], lambda part, rows: [(0, part.log_z[None])])[0][:, 0]
+    return _run(g, likelihood, block, compiled, [out], lambda part, _: [(0, part.log_z[None])], g.L)[0][:, 0]

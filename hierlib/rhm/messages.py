@@ -143,12 +143,14 @@ def _compiled() -> tuple[Callable, Callable]:
 class Block:
     """Some rows of the batch after the upward sweep: messages per level, log evidence, and what follows from them.
 
+    The sweep ends at level `top`; where it is not L, :meth:`descend` alone can follow.
+
     Sums and products of positive numbers keep their digits, but what underflows is lost. `errors` bound how much of a
     message, summed over its symbols: a step adds less than `floor` to what its inputs lack, then all is divided by the
     norm, so that a loss grows from one unlikely message to the next.
     """
 
-    def __init__(self, g: Grammar, likelihood: Float[Tensor, "b d v"], *, compiled: bool = False) -> None:
+    def __init__(self, g: Grammar, likelihood: Float[Tensor, "b d v"], top: int, *, compiled: bool = False) -> None:
         self.g, self.b = g, len(likelihood)
         self.tables = _tables(g, likelihood.device, likelihood.dtype)
         self.holders = _holders(g, likelihood.device) if compiled and self.b > 1 else None
@@ -158,7 +160,7 @@ class Block:
         leaves = (likelihood / self.scale).flatten(1).T.contiguous().view(g.d, g.v, self.b)
         self.norms = [leaves.sum(1)]
         self.up, self.errors = [leaves.div_(self.norms[0][:, None])], [self._missing(0.0, self.norms[0])]
-        for level in range(g.L):
+        for level in range(top):
             children, compiled = self._children(level)
             if compiled:
                 message, norm = _compiled()[0](children.flatten(0, 2), self.holders[level][0])
@@ -193,13 +195,18 @@ class Block:
         children = self.up[level].view(-1, self.g.s, self.g.v, self.b)
         return children, self.holders is not None and len(children) > 1
 
-    def descend(self, *, leave_out: bool) -> Iterator[tuple[int, Message]]:
-        """Yield (level, posterior) from the root down; with `leave_out`, the message from above alone."""
-        g = self.g
-        down = torch.full_like(self.up[-1], 1.0 / g.v)
-        error = torch.zeros_like(self.errors[-1])
-        yield g.L, down if leave_out else self.up[-1]
-        for level in range(g.L - 1, -1, -1):
+    def descend(self, above: Message | None = None, *, leave_out: bool) -> Iterator[tuple[int, Message]]:
+        """Yield (level, posterior) from the top down; with `leave_out`, the message from above alone.
+
+        `above` is the message that the nodes of the top get, one for all rows (nodes, v, 1), by default 1/v.
+        """
+        g, up, top = self.g, self.up[-1], len(self.up) - 1
+        down = torch.full_like(up, 1.0 / g.v) if above is None else above.to(up).expand_as(up)
+        error, belief = torch.zeros_like(self.errors[-1]), down * up
+        norms = belief.sum(1)
+        self._missing(self.errors[-1], norms)
+        yield top, down if leave_out else belief.div_(norms[:, None])
+        for level in range(top - 1, -1, -1):
             children, compiled = self._children(level)
             if compiled:
                 flat = children.flatten(0, 2), down.flatten(0, 1)

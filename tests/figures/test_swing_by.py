@@ -174,10 +174,9 @@ def test_rate_is_the_derivative_of_the_loss():
 
 
 def test_boundary():
-    for omega in (0.1, 0.01, 1e-4):                                  # the library's, which interpolates
-        ratios = [0.05, 0.1, 0.2, 0.3, 0.4, 0.6]
-        ours = script(*(("critical", r, omega) for r in ratios))
-        assert ours == pytest.approx(boundary(ratios, [omega]).tolist(), abs=0.0025)
+    ratios, omegas = zip(*itertools.product((0.05, 0.1, 0.2, 0.3, 0.4, 0.6), (0.1, 0.01, 1e-4)))
+    ours = script(*(("critical", *pair) for pair in zip(ratios, omegas)))
+    assert ours == pytest.approx(boundary(ratios, omegas).tolist(), abs=0.0025)    # the library's, which interpolates
     curve, ratios, single, beyond = script(("boundary", 0.001), ("ratios",), ("critical", 0.35, 0.001),
                                            ("critical", 0.95, 0.001))
     assert curve[ratios.index(pytest.approx(0.35))] == single and beyond is None and curve[-1] is None
