@@ -163,7 +163,7 @@ class ConvNet(TokenNet):
     def hidden(self, x: Float[Tensor, "n d width"]) -> Float[Tensor, "n d width"]:
         """Return the last block's output, normalised."""
         for norm, mix, r in zip(self.norms, self.mixes, self.dilations, strict=True):
-            # a convolution over channels that stand last, twice as fast on a CPU as three positions side by side
+            # a convolution over channels that stand last: faster on a CPU than a product of three positions in a row
             image, kernel = F.gelu(norm(x)).mT.unsqueeze(2), mix.weight.unflatten(1, (1, 3, -1)).movedim(3, 1)
             x = x + F.conv2d(image, kernel, mix.bias, padding=(0, r), dilation=(1, r)).squeeze(2).mT
         return self.norm(x)

@@ -139,8 +139,8 @@ def truncated(g: Grammar, likelihood: Likelihood, level: int, **options: Any) ->
     (filtered data).
     """
     top = checks.integer("level", level, 0, g.L)
-    law = marginals(g, torch.ones(1, g.d, g.v, dtype=torch.float64, device="cpu"))[top][0]          # (subtrees, v)
-    return _sweep(g, likelihood, top, law[..., None], **options)[0]
+    law = None if top == g.L else marginals(g, torch.ones(1, g.d, g.v, device="cpu").double())[top][0, ..., None]
+    return _sweep(g, likelihood, top, law, **options)[0]
 
 
 def sample_posterior(

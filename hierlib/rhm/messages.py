@@ -200,12 +200,14 @@ class Block:
 
         `above` is the message that the nodes of the top get, one for all rows (nodes, v, 1), by default 1/v.
         """
-        g, up, top = self.g, self.up[-1], len(self.up) - 1
-        down = torch.full_like(up, 1.0 / g.v) if above is None else above.to(up).expand_as(up)
-        error, belief = torch.zeros_like(self.errors[-1]), down * up
-        norms = belief.sum(1)
-        self._missing(self.errors[-1], norms)
-        yield top, down if leave_out else belief.div_(norms[:, None])
+        g, belief, top = self.g, self.up[-1], len(self.up) - 1
+        down = torch.full_like(belief, 1.0 / g.v) if above is None else above.to(belief).expand_as(belief)
+        error = torch.zeros_like(self.errors[-1])
+        if above is not None:
+            belief = down * belief
+            self._missing(self.errors[-1], norms := belief.sum(1))
+            belief.div_(norms[:, None])
+        yield top, down if leave_out else belief
         for level in range(top - 1, -1, -1):
             children, compiled = self._children(level)
             if compiled:

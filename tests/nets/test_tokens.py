@@ -314,3 +314,13 @@ def test_activations_are_what_submodules_put_out():
     assert not any(module._forward_hooks for module in net.modules())
     with pytest.raises(AttributeError, match="no attribute `7`"):
         nets.activations(net, x, "down_norm.7")
+
+
+def test_a_convolution_is_a_product_of_three_positions():
+    net = ConvNet(5, width=6, dilations=(1, 3), seed=1)
+    x = torch.randn(4, 9, 6, generator=torch.Generator().manual_seed(0))
+    wanted = x
+    for norm, mix, r in zip(net.norms, net.mixes, net.dilations, strict=True):
+        y = F.pad(F.gelu(norm(wanted)), (0, 0, r, r))
+        wanted = wanted + mix(torch.cat([y[:, :-2 * r], y[:, r:-r], y[:, 2 * r:]], -1))
+    assert (net.hidden(x) - net.norm(wanted)).abs().max() < 1e-5
