@@ -63,9 +63,9 @@ class Denoisers:
     chunk
         Members that are trained and asked at a time, fewer where all of them do not fit a GPU; None for all. It changes
         no result.
-    schedule, stratified
-        Of the noise, as :func:`hierlib.diffusion.schedule.draw_alpha_bar` takes them: the times of a minibatch are
-        uniform.
+    schedule
+        Of the noise, as :func:`hierlib.diffusion.schedule.draw_alpha_bar` takes it. The times of a minibatch are
+        stratified, by which short trainings need fewer steps.
     paired
         See above; the sets are then of one size.
     labels
@@ -84,7 +84,7 @@ class Denoisers:
         self, sets: Sequence[tuple[Float[Tensor, "..."], Float[Tensor, "..."]]], network: Callable[[int], nn.Module],
         seeds: int = 1, predicts: str = "data", *, batch: int = 64, common: bool = False, steps: int = 10,
         seed: int = 0, device: torch.device | str = "cpu", chunk: int | None = None,
-        schedule: str | Callable = "cosine", stratified: bool = False, paired: bool = False,
+        schedule: str | Callable = "cosine", paired: bool = False,
         labels: dict[str, Sequence[float]] | None = None,
     ) -> None:
         self.seeds, self.batch, self.steps = checks.integers(1, seeds=seeds, batch=batch, steps=steps)
@@ -97,7 +97,7 @@ class Denoisers:
         self.x0 = torch.cat([x0 for x0, _ in sets]).to(device)                       # (total, …)
         self.c = torch.cat([c for _, c in sets]).to(self.x0)                         # (total, k)
         self.common, self.paired, self.seed, self.chunk = common, paired, seed, chunk
-        self.schedule, self.stratified, self.labels = schedule, stratified, labels or {}
+        self.schedule, self.labels = schedule, labels or {}
         copies = len(sets) if paired else 1
         members = [network(k) for k in spawn(seed, len(self) // copies, "Denoisers.weights")] * copies
         self.model = gaussian.Denoiser(Ensemble(members, chunk), predicts, 2).to(self.x0)
@@ -129,10 +129,9 @@ class Denoisers:
         return self.x0[rows], self.c[rows]
 
     def signals(self, rng: torch.Generator, *shape: int) -> Float[Tensor, "..."]:
-        """Return random signals ᾱ of this shape, the last axis of which is a minibatch."""
-        parts = math.prod(shape[:-1]) if self.stratified else 1
-        drawn = [draw_alpha_bar(math.prod(shape) // parts, rng, schedule=self.schedule, stratified=self.stratified,
-                                dtype=self.x0.dtype) for _ in range(parts)]
+        """Return random signals ᾱ of this shape; along the last axis, a minibatch, their times are stratified."""
+        kind = {"schedule": self.schedule, "stratified": True, "dtype": self.x0.dtype}
+        drawn = [draw_alpha_bar(shape[-1], rng, **kind) for _ in range(math.prod(shape[:-1]))]
         return torch.cat(drawn).view(shape).to(self.x0)
 
     @torch.no_grad()
@@ -160,16 +159,17 @@ class Denoisers:
         drawn = torch.randn(n, *self.x0.shape[1:], generator=gen, dtype=self.x0.dtype)
         return self.spread(drawn.to(self.x0.device)[None, None])
 
-    def fit(self, steps: int, *, lr: float = 1e-3, decay: float = 0.0, **options: Any) -> Iterator[Report]:
+    def fit(
+        self, steps: int, *, lr: float = 1e-3, decay: float = 0.0, betas: tuple = (0.9, 0.999), **options: Any
+    ) -> Iterator[Report]:
         """Train all members in place and yield a report at each evaluation step, for measurements of one's own.
 
-        By AdamW with the rate `lr` and the weight decay `decay`. `options` are those of :func:`hierlib.lab.train`
-        (at, ema, rate, checkpoint, progress, seed, …), which also says what is yielded and raised; besides, ValueError
-        for an `lr` that is not positive or a negative `decay`.
+        By AdamW with the rate `lr`, the weight decay `decay` and moments that forget with `betas`. `options` are those
+        of :func:`hierlib.lab.train` (at, ema, rate, checkpoint, progress, seed, …), which also says what is yielded and
+        raised; besides, ValueError for an `lr` that is not positive, a negative `decay` or `betas` outside [0, 1).
         """
-        lr = checks.positive("lr", lr)
-        return train(self.model, self.loss, steps=steps, **({"seed": self.seed} | options),
-                     optimiser=lambda weights: torch.optim.AdamW(weights, lr, weight_decay=decay, fused=True))
+        return train(self.model, self.loss, steps=steps, **({"seed": self.seed} | options), optimiser=lambda p: (
+            torch.optim.AdamW(p, checks.positive("lr", lr), betas, weight_decay=decay, fused=True)))
 
     def follow(self, steps: int, measure: Callable[[nn.Module], dict[str, Any]], **options: Any) -> "pd.DataFrame":
         """Train all members and return what ``measure(model)`` finds along the way, as a :meth:`table`.

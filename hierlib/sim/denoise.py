@@ -141,7 +141,7 @@ class ConceptDenoisers(Denoisers):
         make = network or (lambda k: ConceptMLP(first.pixels, first.condition_size, seed=k))
         sets = self._render(classes(*self.trained, n=images), "train", seed, device)
         super().__init__(sets, make, seeds, predicts, steps=steps, seed=seed, device=device, schedule=alpha_bar_vdm,
-                         stratified=True, paired=True, labels={"h": [each.h for each in self.concepts]}, **options)
+                         paired=True, labels={"h": [each.h for each in self.concepts]}, **options)
 
     def _render(self, bits: Tensor, key: str, seed: int, device: torch.device | str) -> list[tuple[Tensor, Tensor]]:
         return [each.render(bits, generator(seed, "Denoisers", key), device=device) for each in self.concepts]

@@ -12,6 +12,7 @@ from hierlib.bumps.denoise import BumpDenoisers, BumpMLP, Examples
 from hierlib.bumps.images import Domain, bump, sos
 from hierlib.bumps.labels import fourier, lattice, uniform
 from hierlib.diffusion import gaussian
+from hierlib.diffusion.schedule import draw_alpha_bar
 from hierlib.lab import generator
 from hierlib.nets import UNet, count
 from tests.drawn import gen, randomised
@@ -96,7 +97,7 @@ def test_examples():
 
 @pytest.mark.parametrize("common", [False, True])
 def test_members_train_as_networks_alone(common):
-    # oracle: each network on its own, with the same rows, levels t ~ U(0, 1) and noises, Adam and its schedule
+    # oracle: each network on its own, with the same rows, levels (t one in each 8th) and noises, Adam and its schedule
     sets, batch, steps = [examples(5), examples(9, 1)], 8, 5
     d = BumpDenoisers(sets, seeds=2, batch=batch, common=common)
     alone = [d.model.network.member(i) for i in range(4)]
@@ -107,15 +108,17 @@ def test_members_train_as_networks_alone(common):
     for step in range(steps):
         share = torch.rand(4, batch, generator=rng, dtype=torch.float64)
         noise = torch.randn(1 if common else 4, batch, 1, N, N, generator=rng)
-        t = torch.rand((1 if common else 4) * batch, generator=rng, dtype=torch.float64).view(-1, batch).float()
+        levels = [draw_alpha_bar(batch, rng, schedule=lambda t: np.cos(math.pi / 2 * t) ** 2, stratified=True)
+                  for _ in range(1 if common else 4)]
         rate = 3e-3 * min(1, (step + 1) / 3) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for i, (net, opt) in enumerate(zip(alone, optimisers, strict=True)):
             mine, k = sets[i // 2], 0 if common else i
             rows = (share[i] * len(mine)).long()
-            x0, c, angle = mine.images[rows, None], mine.conditions[rows], math.pi / 2 * t[k, :, None, None, None]
+            x0, c = mine.images[rows, None], mine.conditions[rows]
+            a, b = (level.sqrt().view(-1, 1, 1, 1) for level in (levels[k], 1 - levels[k]))
             opt.param_groups[0]["lr"] = rate
             opt.zero_grad()
-            guess = net(angle.cos() * x0 + angle.sin() * noise[k], angle.cos().flatten() ** 2, c)
+            guess = net(a * x0 + b * noise[k], levels[k], c)
             loss = (guess - x0).square().mean()
             loss.backward(), opt.step()
             losses.append(loss.item())

@@ -102,7 +102,7 @@ def check_conditional():
     sets = [(torch.randn(n, 3, generator=gen(n)), torch.randn(n, 2, generator=gen(n + 1))) for n in (4, 4)]
     make = lambda k: Told(nets.MLP(6, 3, 8, 1, seed=k))
     for data in (lambda d: "cpu", lambda d: d):                                    # data may stay on the CPU
-        for options in ({}, {"common": True, "predicts": "noise"}, {"paired": True, "stratified": True, "chunk": 3}):
+        for options in ({}, {"common": True, "predicts": "noise"}, {"paired": True, "chunk": 3}):
             def train(d):
                 given = [tuple(y.to(data(d)) for y in each) for each in sets]
                 made = conditional.Denoisers(given, make, 2, batch=4, steps=3, device=d, **options)
@@ -110,7 +110,7 @@ def check_conditional():
                 return made.follow(3, lambda model: {"first": made.sample(told, model)[:, 0, 0]}), made.sample(told)
             both(train, tolerance=1e-4)
     for paired in (False, True):
-        made = conditional.Denoisers(sets, make, 2, batch=4, device="cuda", paired=paired, stratified=paired)
+        made = conditional.Denoisers(sets, make, 2, batch=4, device="cuda", paired=paired)
         grows(lambda n: [made.loss(made.model, torch.Generator()) for _ in range(n)], uploads=3)   # rows, noises, times
         there = sets[0][1].to("cuda")
         grows(lambda n: setattr(made, "steps", n) or made.sample(there))
