@@ -2,7 +2,8 @@
 
 All networks are trained together, each on its own set, and asked for images at labels that none of them has seen. A
 network is called as ``network(x_t, alpha_bar, condition)`` with images ``(n, 1, N, N)``: a :class:`BumpMLP`, or a
-:class:`hierlib.nets.UNet` with a condition. Noise is added as x_t = cos(πt/2) x0 + sin(πt/2) ε, t uniform in [0, 1].
+:class:`hierlib.nets.UNet` with a condition. Noise is added as x_t = cos(πt/2) x0 + sin(πt/2) ε, t uniform in [0, 1]
+and stratified over a minibatch.
 """
 
 import math

@@ -65,7 +65,7 @@ class Denoisers:
         no result.
     schedule
         Of the noise, as :func:`hierlib.diffusion.schedule.draw_alpha_bar` takes it. The times of a minibatch are
-        stratified, by which short trainings need fewer steps.
+        stratified (Kingma et al. 2021, appendix I.1), by which short trainings need fewer steps.
     paired
         See above; the sets are then of one size.
     labels
@@ -84,8 +84,7 @@ class Denoisers:
         self, sets: Sequence[tuple[Float[Tensor, "..."], Float[Tensor, "..."]]], network: Callable[[int], nn.Module],
         seeds: int = 1, predicts: str = "data", *, batch: int = 64, common: bool = False, steps: int = 10,
         seed: int = 0, device: torch.device | str = "cpu", chunk: int | None = None,
-        schedule: str | Callable = "cosine", paired: bool = False,
-        labels: dict[str, Sequence[float]] | None = None,
+        schedule: str | Callable = "cosine", paired: bool = False, labels: dict[str, Sequence[float]] | None = None,
     ) -> None:
         self.seeds, self.batch, self.steps = checks.integers(1, seeds=seeds, batch=batch, steps=steps)
         kinds = {(*x0.shape[1:], *c.shape[1:]) for x0, c in sets}
@@ -120,8 +119,7 @@ class Denoisers:
     def minibatch(self, rng: torch.Generator) -> tuple[Float[Tensor, "..."], Float[Tensor, "members batch k"]]:
         """Return data ``(members, batch, …)`` and conditions of examples of each member's set, with replacement."""
         if self.paired:
-            shape = 1, 1 if self.common else self.seeds, self.batch
-            rows = torch.randint(int(self.sizes[0]), shape, generator=rng)
+            rows = torch.randint(int(self.sizes[0]), (1, 1 if self.common else self.seeds, self.batch), generator=rng)
         else:
             share = torch.rand(len(self.sizes), self.seeds, self.batch, generator=rng, dtype=torch.float64)
             rows = (share * self.sizes[:, None, None]).long()
@@ -130,8 +128,8 @@ class Denoisers:
 
     def signals(self, rng: torch.Generator, *shape: int) -> Float[Tensor, "..."]:
         """Return random signals ᾱ of this shape; along the last axis, a minibatch, their times are stratified."""
-        kind = {"schedule": self.schedule, "stratified": True, "dtype": self.x0.dtype}
-        drawn = [draw_alpha_bar(shape[-1], rng, **kind) for _ in range(math.prod(shape[:-1]))]
+        drawn = [draw_alpha_bar(shape[-1], rng, schedule=self.schedule, stratified=True, dtype=self.x0.dtype)
+                 for _ in range(math.prod(shape[:-1]))]
         return torch.cat(drawn).view(shape).to(self.x0)
 
     @torch.no_grad()
@@ -168,8 +166,10 @@ class Denoisers:
         of :func:`hierlib.lab.train` (at, ema, rate, checkpoint, progress, seed, …), which also says what is yielded and
         raised; besides, ValueError for an `lr` that is not positive, a negative `decay` or `betas` outside [0, 1).
         """
-        return train(self.model, self.loss, steps=steps, **({"seed": self.seed} | options), optimiser=lambda p: (
-            torch.optim.AdamW(p, checks.positive("lr", lr), betas, weight_decay=decay, fused=True)))
+        lr, decay = checks.positive("lr", lr), checks.real("decay", decay, 0.0)
+        checks.require(np.shape(betas) == (2,) and all(0 <= b < 1 for b in betas), "betas", betas, "a pair in [0, 1)")
+        return train(self.model, self.loss, steps=steps, **({"seed": self.seed} | options),
+                     optimiser=lambda weights: torch.optim.AdamW(weights, lr, betas, weight_decay=decay, fused=True))
 
     def follow(self, steps: int, measure: Callable[[nn.Module], dict[str, Any]], **options: Any) -> "pd.DataFrame":
         """Train all members and return what ``measure(model)`` finds along the way, as a :meth:`table`.

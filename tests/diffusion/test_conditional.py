@@ -111,6 +111,9 @@ def test_a_table_says_what_the_sets_are():
     (lambda: Denoisers([data(3)], Affine).sample(torch.zeros(2, 5)), "conditions = "),
     (lambda: Denoisers([data(3)] * 3, Affine).sample(torch.zeros(2, 5, 3)), "for 2 sets"),
     (lambda: Denoisers([data(3)], Affine).fit(3, lr=0.0), "lr = 0"),
+    (lambda: Denoisers([data(3)], Affine).fit(3, decay=-0.1), "decay = -0.1"),
+    (lambda: Denoisers([data(3)], Affine).fit(3, betas=(0.9, 1.0)), "betas = \\(0.9, 1.0\\)"),
+    (lambda: Denoisers([data(3)], Affine).fit(3, betas=0.9), "betas = 0.9"),
     (lambda: Denoisers([data(3)], Affine).fit(0), "steps = 0"),
     (lambda: Denoisers([data(3)], Affine, schedule="none").loss(None, gen()), "schedule = 'none'"),
 ])
