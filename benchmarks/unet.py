@@ -1,6 +1,7 @@
 """Training steps of the U-Net on images: forward, backward and AdamW, in float32.
 
 - contiguous: the same network and weights with channels first in memory, where hierlib's are last.
+- concatenated: the same widths with concatenated skips, where hierlib's are added here; per step, not per operation.
 - loop: an ensemble of networks without noise level, against a Python loop with an optimiser each; per network.
 - diffusers: ``UNet2DModel`` with the same widths, where it is installed.
 - lucidrains: ``denoising_diffusion_pytorch.Unet`` with like widths, where it is installed. Its options do not leave
@@ -81,6 +82,15 @@ def step_rows(
             row(what, size, "ms/step", seconds, bound="layers", limit=layers)]
 
 
+def skips_row(widths: tuple[int, ...], n: int, pixels: int, quick: bool) -> dict:
+    """Return the row of added skips against concatenated ones."""
+    x, level = noisy(n, 1, pixels, pixels)
+    both = [unet(widths=widths, skips=skips) for skips in ("added", "concatenated")]
+    ours, theirs = fastest(2 if quick else 25, *(step(net.parameters(), partial(net, x, level)) for net in both))
+    size = f"{','.join(map(str, widths))}/{n}×{pixels}×{pixels}"
+    return row("step, skips added", size, "ms/step", ours, "concatenated", theirs)
+
+
 def ensemble_row(E: int, n: int, pixels: int, chunk: int | None, quick: bool) -> dict:
     """Return the row of an ensemble against a loop."""
     members, (x, _) = [unet(seed, time=False) for seed in range(E)], noisy(n, 1, pixels, pixels)
@@ -149,5 +159,6 @@ def rows(quick: bool) -> list[dict]:
         found += step_rows(widths, n, pixels, quick)
     found += step_rows((8, 16, 24), n, 8 if quick else 20, quick, lowest=True)
     found += step_rows((64, 64), 2 * n, 4, quick, channels=16)                # tiles of 4×4 pixels, as channels
+    found += [skips_row(widths, n, pixels, quick) for widths in ((16, 32, 32), (16, 32))]
     found += [ensemble_row(4, n, pixels, chunk, quick) for chunk in (None, 1)]
     return found + library_row(diffusers, n, pixels, quick) + library_row(lucidrains, n, pixels, quick)

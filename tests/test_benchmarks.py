@@ -17,7 +17,7 @@ PEERS = {
     "belief": {"naive", "traffic", "pgmpy", "loop", "randint"},
     "nets": {"matmul", "convolution", "loop", "baddbmm"},
     "sim": {"loop", "vmap"},
-    "unet": {"matmul", "layers", "contiguous", "loop"},
+    "unet": {"matmul", "layers", "contiguous", "concatenated", "loop"},
 }
 
 

@@ -128,9 +128,8 @@ class Denoisers:
 
     def signals(self, rng: torch.Generator, *shape: int) -> Float[Tensor, "..."]:
         """Return random signals ᾱ of this shape; along the last axis, a minibatch, their times are stratified."""
-        drawn = [draw_alpha_bar(shape[-1], rng, schedule=self.schedule, stratified=True, dtype=self.x0.dtype)
-                 for _ in range(math.prod(shape[:-1]))]
-        return torch.cat(drawn).view(shape).to(self.x0)
+        return torch.cat([draw_alpha_bar(shape[-1], rng, schedule=self.schedule, stratified=True, dtype=self.x0.dtype)
+                          for _ in range(math.prod(shape[:-1]))]).view(shape).to(self.x0)
 
     @torch.no_grad()
     def sample(self, conditions: Float[Tensor, "... n k"], model: nn.Module | None = None) -> Float[Tensor, "..."]:
@@ -153,8 +152,7 @@ class Denoisers:
 
     def noise(self, n: int) -> Float[Tensor, "members n *x"]:
         """Return the `n` noises that sampling starts from, the same for all members."""
-        gen = generator(self.seed, "Denoisers.x_T")
-        drawn = torch.randn(n, *self.x0.shape[1:], generator=gen, dtype=self.x0.dtype)
+        drawn = torch.randn(n, *self.x0.shape[1:], generator=generator(self.seed, "Denoisers.x_T"), dtype=self.x0.dtype)
         return self.spread(drawn.to(self.x0.device)[None, None])
 
     def fit(

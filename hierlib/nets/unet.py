@@ -60,12 +60,13 @@ class UNet(nn.Module):
     """Convolutional denoiser at several resolutions, ``(n, C, H, W) -> (n, C, H, W)``; it says 0 before training.
 
     Residual blocks of 3×3 convolutions and SiLU; average pooling on the way down, copying of pixels on the way up,
-    where what was there before pooling is laid beside. The noise level enters by its log-SNR, the condition linearly;
-    the sum of both scales and shifts the channels of every block. Input should have variance 1. With one width
-    there is no pooling: a residual convolutional network of 2·blocks + 2 convolutions in a row. On a CPU,
+    where what was there before pooling is laid beside or added. The noise level enters by its log-SNR, the condition
+    linearly; the sum of both scales and shifts the channels of every block. Input should have variance 1. With one
+    width there is no pooling: a residual convolutional network of 2·blocks + 2 convolutions in a row. On a CPU,
     ``net.to(memory_format=torch.channels_last)`` makes it up to 1.2 times as fast.
 
-    Source: Ho, Jain, Abbeel 2020, after Ronneberger et al. 2015; scale and shift from Nichol, Dhariwal 2021.
+    Source: Ho, Jain, Abbeel 2020, after Ronneberger et al. 2015; skips that are added from Chaurasia, Culurciello 2017;
+    scale and shift from Nichol, Dhariwal 2021.
 
     Parameters
     ----------
@@ -85,6 +86,9 @@ class UNet(nn.Module):
         Whether the network is told the noise level. If not, it may still be called with one.
     seed
         Of the initial weights: N(0, 1/fan-in), biases and the last convolution 0.
+    skips
+        "concatenated", or "added" to as many channels, to which those from below are mapped before they are copied:
+        three quarters of the time; measured as good on photographs and discs, but not on tiles of hierarchical images.
 
     Raises
     ------
@@ -102,7 +106,7 @@ class UNet(nn.Module):
 
     def __init__(
         self, channels: int = 1, widths: Sequence[int] = (16, 32, 32), blocks: int = 1, condition: int = 0,
-        attention: Collection[int] = (), heads: int = 4, time: bool = True, seed: Seed = 0,
+        attention: Collection[int] = (), heads: int = 4, time: bool = True, seed: Seed = 0, skips: str = "concatenated",
     ) -> None:
         super().__init__()
         self.channels, blocks, heads = checks.integers(1, channels=channels, blocks=blocks, heads=heads)
@@ -112,6 +116,7 @@ class UNet(nn.Module):
         attention = {checks.integer("attention", level, 0, len(widths) - 1) for level in attention}
         for k in attention:
             checks.require(widths[k] % heads == 0, "heads", heads, f"a divisor of widths[{k}] = {widths[k]}")
+        added = checks.one_of("skips", skips, ("concatenated", "added")) == "added"
         self.unit, lowest = 2 ** (len(widths) - 1), len(widths) - 1
         size = 2 * widths[0] if time or condition else 0                             # of the embedding
 
@@ -126,7 +131,8 @@ class UNet(nn.Module):
             self.embed = nn.Linear(condition, size) if condition else None
             self.stem = _convolution(self.channels, widths[0])
             self.down = nn.ModuleList(stage(widths[max(k - 1, 0)], k) for k in range(lowest + 1))
-            self.up = nn.ModuleList(stage(widths[k + 1] + widths[k], k) for k in reversed(range(lowest)))
+            self.rise = nn.ModuleList(nn.Conv2d(widths[k + 1], widths[k], 1) for k in reversed(range(added * lowest)))
+            self.up = nn.ModuleList(stage(widths[k] + (not added) * widths[k + 1], k) for k in reversed(range(lowest)))
             self.readout = _convolution(widths[0], self.channels)
         initialise(self, generator(seed, "UNet"))
         nn.init.zeros_(self.readout.weight)
@@ -143,16 +149,16 @@ class UNet(nn.Module):
         return by_blocks(self._denoise, per_row, x, self._embedding(x, alpha_bar, condition))
 
     def _denoise(self, x: Tensor, embedding: Tensor | None) -> Tensor:
-        x = self.stem(x)
-        before = []                                 # pooling
+        x, before = self.stem(x), []                # pooling
         for k, stage in enumerate(self.down):
             x = F.avg_pool2d(x, 2) if k else x
             for block in stage:
                 x = block(x, embedding)
             before.append(x)
         before.pop()
-        for stage in self.up:
-            x = torch.cat([F.interpolate(x, scale_factor=2.0), before.pop()], 1)
+        for k, stage in enumerate(self.up):
+            x, skip = F.interpolate(self.rise[k](x) if self.rise else x, scale_factor=2.0), before.pop()
+            x = x + skip if self.rise else torch.cat([x, skip], 1)
             for block in stage:
                 x = block(x, embedding)
         return self.readout(F.silu(x))

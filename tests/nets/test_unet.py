@@ -33,14 +33,15 @@ def level_and_condition(n: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(n, generator=gen, dtype=torch.float64), torch.randn(n, k, generator=gen, dtype=torch.float64)
 
 
-def parameters(channels, widths, blocks, condition, attention, time) -> int:
+def parameters(channels, widths, blocks, condition, attention, time, added) -> int:
     """Return the number of parameters, counted by hand."""
     size = 2 * widths[0] if time or condition else 0
     total = time * (17 * size + (size + 1) * size) + (condition > 0) * (condition + 1) * size
     total += (9 * channels + 1) * widths[0] + (9 * widths[0] + 1) * channels
     levels = len(widths)
     stages = [(widths[max(k - 1, 0)], k) for k in range(levels)]
-    stages += [(widths[k + 1] + widths[k], k) for k in range(levels - 1)]
+    stages += [(widths[k] + (not added) * widths[k + 1], k) for k in range(levels - 1)]
+    total += added * sum((widths[k + 1] + 1) * widths[k] for k in range(levels - 1))
     for first, k in stages:
         c = widths[k]
         for c_in in [first] + [c] * (blocks - 1):
@@ -52,11 +53,11 @@ def parameters(channels, widths, blocks, condition, attention, time) -> int:
 
 @settings(max_examples=15)
 @given(data=st.data(), channels=st.integers(1, 3), widths=st.lists(st.sampled_from([2, 4, 6]), min_size=1, max_size=3),
-       blocks=st.integers(1, 2), condition=st.integers(0, 2), time=st.booleans())
-def test_any_unet_has_the_shape_and_the_parameters(data, channels, widths, blocks, condition, time):
+       blocks=st.integers(1, 2), condition=st.integers(0, 2), time=st.booleans(), added=st.booleans())
+def test_any_unet_has_the_shape_and_the_parameters(data, channels, widths, blocks, condition, time, added):
     attention = data.draw(st.sets(st.integers(0, len(widths) - 1)))
-    net = UNet(channels, widths, blocks, condition, attention, 2, time)
-    assert nets.count(net) == parameters(channels, widths, blocks, condition, attention, time)
+    net = UNet(channels, widths, blocks, condition, attention, 2, time, skips="added" if added else "concatenated")
+    assert nets.count(net) == parameters(channels, widths, blocks, condition, attention, time, added)
     rows, columns = (data.draw(st.integers(1, 2)) * 2 ** len(widths) for _ in range(2))
     x = torch.randn(3, channels, rows, columns)
     level, told = torch.rand(3) if time else None, torch.randn(3, condition) if condition else None
@@ -64,9 +65,10 @@ def test_any_unet_has_the_shape_and_the_parameters(data, channels, widths, block
     assert reading(net)(x[:0].double(), 0.5, told if told is None else told[:0].double()).shape == (0, *x.shape[1:])
 
 
-def test_it_is_the_network_that_is_written_down():
+@pytest.mark.parametrize("skips", ["concatenated", "added"])
+def test_it_is_the_network_that_is_written_down(skips):
     # oracle: two levels by torch's functions, pooling by means of 2×2 blocks, copying by a Kronecker product
-    net = reading(UNet(2, (4, 8), condition=3))
+    net = reading(UNet(2, (4, 8), condition=3, skips=skips))
     x = images(3, 2)
     level, told = level_and_condition(3, 3)
 
@@ -91,7 +93,8 @@ def test_it_is_the_network_that_is_written_down():
     e = silu(linear(silu(e), net.level[3]) + linear(told, net.embed))
     top = block(conv(x, net.stem), net.down[0][0], e)
     low = block(top.view(3, 4, 4, 2, 4, 2).mean((3, 5)), net.down[1][0], e)
-    up = torch.cat([torch.kron(low, torch.ones(1, 1, 2, 2, dtype=torch.float64)), top], 1)
+    copied = torch.kron(low, torch.ones(1, 1, 2, 2, dtype=torch.float64))
+    up = torch.cat([copied, top], 1) if skips == "concatenated" else conv(copied, net.rise[0]) + top
     out = conv(silu(block(up, net.up[0][0], e)), net.readout)
     assert torch.allclose(net(x, level, told), out, atol=1e-6)                  # frequencies are made in float32
 
@@ -257,6 +260,7 @@ def test_skip_is_a_sum():
     (lambda: UNet(widths=(6, 8), attention=(0,)), "heads = 4: must be a divisor of widths\\[0\\] = 6"),
     (lambda: UNet(heads=0), "heads = 0"),
     (lambda: UNet(seed=-1), "seed = -1"),
+    (lambda: UNet(skips="none"), "skips = 'none'"),
     (lambda: UNet()(torch.zeros(2, 1, 10, 8), 0.5), "x = .*divisible by 4"),
     (lambda: UNet()(torch.zeros(2, 1, 8, 10), 0.5), "x = .*divisible by 4"),
     (lambda: UNet()(torch.zeros(2, 3, 8, 8), 0.5), "x = "),

@@ -287,7 +287,7 @@ def test_empty_batch():
 def test_compiled_steps_agree(p, dtype, tolerance, monkeypatch):
     if dtype == torch.float64:                                            # what torch would compile: half a minute less
         monkeypatch.setattr(messages, "_compiled", lambda: (messages.combine_unrolled, messages.spread_unrolled))
-    for seed in range(2):
+    for seed in (2, 3):                                                   # of one K: compiled once
         g = Grammar.random(*p, seed=seed)
         likelihood = random_likelihood(g, 7, seed)                        # in blocks of 6 rows and of 1
         strings = torch.randint(g.v, (1000, g.d), generator=torch.Generator().manual_seed(0))
