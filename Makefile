@@ -38,7 +38,10 @@ book: $(STAMP)  ## render the stored notebooks to _build/html
 execute: $(STAMP)  ## run the chapters here and store their outputs (CHAPTER=x for one, SCALE=quick|paper, SET="n=1")
 	$(BIN)/python -m tools.execute --scale $(SCALE) $(foreach pair,$(SET),--set '$(pair)') $(CHAPTER)
 
-test: lint book unit stored notebooks  ## lint, book build, all tests, every chapter run again and compared
+# the book is rendered on one core; `stored` reads it
+test:  ## lint, book build, all tests, every chapter run again and compared
+	$(MAKE) --no-print-directory --jobs 2 lint book unit
+	$(MAKE) --no-print-directory stored notebooks
 
 lint: $(STAMP)  ## style, layers of the library, and what calls and names can be checked without running
 	$(BIN)/ruff check .
@@ -50,7 +53,7 @@ unit stored portable: export OMP_NUM_THREADS := 1
 unit stored portable: export HIERLIB_SCALE := quick
 unit stored portable: export HIERLIB_STRICT := 1
 unit: $(STAMP)  ## tests of the library
-	$(BIN)/python -m pytest -n $(JOBS) $(LIBRARY)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(LIBRARY)
 
 stored: $(STAMP)  ## tests of the book and its scripts: pages in a browser, chapters of other sizes and on a simulated GPU
 	$(BIN)/python -m pytest -n $(JOBS) tests/book tests/simgpu

@@ -16,7 +16,8 @@ from tests.simgpu.run import SKIP, unsupported
 MINUTES, BYTES = 30, 12e9
 BOOK = Path(__file__).parents[2] / "book"
 # replicas of what comes before the forecast and is no part of it: without a network, on the CPU
-REPLICAS = {"hierarchical-clustering": {"n_signal": "6", "n_grammars": "8", "n_counted": "2"}}
+REPLICAS = {"hierarchical-clustering": {"n_signal": "6", "n_grammars": "8", "n_counted": "2"},
+            "one-picture": {"n_exact": "2"}}
 
 
 class Done(Exception):
